@@ -1,0 +1,308 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fusionkit.errors import FusionkitError
+
+if TYPE_CHECKING:
+    from fusionkit.interfaces import Backbone
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Multi-modality image fusion without ground truth, as plugins of a small core.",
+)
+plugins_app = typer.Typer(no_args_is_help=True, help="What the installed plugins bring.")
+app.add_typer(plugins_app, name="plugins")
+
+
+class Stretch(StrEnum):
+    """Whether the fused luminance is stretched to the whole range."""
+
+    none = "none"
+    minmax = "minmax"
+
+
+Sources = Annotated[
+    list[str],
+    typer.Option(
+        "--source",
+        metavar="MODALITY=PATH",
+        help="A file or folder per modality; give it once for each.",
+    ),
+]
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 2 the user's mistake in one message, 1 a fault of ours."""
+    try:
+        app(standalone_mode=True)
+    except FusionkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last epoch saved", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="A YAML file, or a recipe such as emma.yaml.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="data.size=64 ...")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; runs/NAME if not given.")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option(help="Run again what the configuration has changed, or everything.")
+    ] = False,
+) -> None:
+    """Train, fuse, evaluate and report as a configuration says; again goes on where it stopped."""
+    from fusionkit.api import installed
+    from fusionkit.config import load_config
+    from fusionkit.pipeline import run_pipeline
+
+    plugins = installed()
+    loaded = load_config(config, overrides or [], plugins)
+    folder = out or Path("runs") / loaded.config.name
+    finished = run_pipeline(loaded, plugins, folder, restart=restart, say=_say)
+    if finished.is_first:
+        report = folder / "report.html"
+        _say(f"done: {report if report.is_file() else folder}")
+
+
+@app.command()
+def fuse(
+    source: Sources,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder, or a file for one pair.")],
+    model: Annotated[
+        Path | None, typer.Option(help="A run folder or a .safetensors file.")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Name of a backbone that needs no training.")
+    ] = None,
+    colour: Annotated[
+        str | None,
+        typer.Option(help="Modality whose colour to keep, or none; found out if not given."),
+    ] = None,
+    stretch: Annotated[
+        Stretch, typer.Option(help="minmax: stretch each image to the whole range.")
+    ] = Stretch.none,
+) -> None:
+    """Fuse a pair of images, or folders of them paired by file name; sizes and depth stay."""
+    from fusionkit.fusing import fuse_files
+    from fusionkit.progress import ProgressBar
+
+    sources = _sources(source)
+    network = _model(model, backbone)
+    bar: list[ProgressBar] = []
+
+    def progress(done: int, total: int, path: Path) -> None:
+        if not bar:
+            bar.append(ProgressBar("fusing", total).__enter__())
+        bar[0].step()
+
+    try:
+        written = fuse_files(
+            network, sources, out, colour=colour, stretch=stretch.value, progress=progress
+        )
+    finally:
+        if bar:
+            bar[0].__exit__(None, None, None)
+    _say(f"{len(written)} fused image{'s' if len(written) != 1 else ''} in {out}")
+
+
+@app.command()
+def metrics(
+    fused: Annotated[Path, typer.Option(help="Folder of fused images.")],
+    source: Sources,
+    profile: Annotated[str, typer.Option(help="Whose conventions.")] = "cddfuse",
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric; all of the profile if not given.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write image,metric,value there, not to the output.")
+    ] = None,
+) -> None:
+    """Score fused images against their sources: CSV per image, and the means as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fusionkit.api import metrics_of
+    from fusionkit.files import make_folder, write_text
+    from fusionkit.images import list_images
+    from fusionkit.progress import ProgressBar
+    from fusionkit.scoring import means, score_folders, to_csv
+
+    sources = _sources(source)
+    chosen = metrics_of(profile, metric)
+    if csv is not None:
+        make_folder(csv.parent)
+    with ProgressBar("scoring", len(list_images(fused))) as bar:
+        scores = score_folders(fused, sources, chosen, bar.step)
+    if csv is None:
+        sys.stdout.write(to_csv(scores))
+    else:
+        write_text(csv, to_csv(scores))
+    table = Table(title=f"profile {profile}, mean and spread of {len({s.image for s in scores})}")
+    for column in ("metric", "mean", "std", "better"):
+        table.add_column(column, justify="left" if column in ("metric", "better") else "right")
+    better = {m.name: "higher" if m.higher_is_better else "lower" for m in chosen}
+    for name, (mean, spread) in means(scores).items():
+        table.add_row(name, f"{mean:.4f}", f"{spread:.4f}", better[name])
+    Console(stderr=True).print(table)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration with every installed component, for editors."""
+    import json
+
+    from fusionkit.api import installed
+    from fusionkit.config import json_schema
+
+    print(json.dumps(json_schema(installed().registry), indent=2))
+
+
+@app.command()
+def convert(
+    official: Annotated[Path, typer.Argument(help="A .pth file of the official EMMA code.")],
+    out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    kind: Annotated[str, typer.Option("--as", help="ufuser or unet5.")],
+) -> None:
+    """Turn official weights into a file that rebuilds its own network."""
+    from fusionkit.converting import convert_official
+
+    name = convert_official(official, out, kind)
+    _say(f"{out}: {name}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say which versions, devices and plugins there are, and which plugins are broken."""
+    from fusionkit.api import installed
+    from fusionkit.run import environment
+
+    values = environment()
+    versions = "\n".join(f"  {name} {version}" for name, version in values["versions"].items())
+    print(f"python {values['python']} on {values['system']}\n{versions}")
+    print(f"devices\n  {values['cpus']} CPU cores, torch uses {values['threads']}")
+    for gpu in values["gpus"]:
+        print(f"  {gpu}")
+    print("plugins")
+    _print_plugins()
+    if installed().broken:
+        raise SystemExit(2)
+
+
+@plugins_app.command("list")
+def plugins_list() -> None:
+    """List the plugins, with what each brings."""
+    from fusionkit.api import installed
+
+    _print_plugins()
+    plugins = installed()
+    kinds: dict[str, list[str]] = {}
+    for entry in plugins.registry:
+        kinds.setdefault(entry.cls.kind, []).append(f"{entry.cls.name}  ({entry.plugin})")
+    for kind, names in kinds.items():
+        print(kind)
+        for name in names:
+            print(f"  {name}")
+    if plugins.recipes:
+        print("recipes")
+        for recipe in sorted(plugins.recipes):
+            print(f"  {recipe}")
+
+
+@plugins_app.command("show")
+def plugins_show(
+    kind: Annotated[str, typer.Argument(help="backbone, loss, ...")],
+    name: Annotated[str, typer.Argument(help="Its name in configurations.")],
+) -> None:
+    """Show a component: where it comes from, what it does, its arguments."""
+    import inspect
+
+    from fusionkit.api import installed
+    from fusionkit.arguments import arguments_model
+
+    entry = installed().registry.get(kind, name)
+    print(f"{kind} {name}, plugin {entry.plugin}, {entry.cls.__module__}.{entry.cls.__name__}\n")
+    print(inspect.getdoc(entry.cls) or "")
+    print("\nin a configuration:")
+    print(f"  name: {name}")
+    for key, field in arguments_model(entry.cls).model_fields.items():
+        parameter = inspect.signature(entry.cls).parameters[key]
+        default = "required" if field.is_required() else repr(field.default)
+        print(f"  {key}: {default}    # {parameter.annotation}")
+
+
+def _print_plugins() -> None:
+    from fusionkit.api import installed
+
+    plugins = installed()
+    counts: dict[str, int] = {}
+    for entry in plugins.registry:
+        counts[entry.plugin] = counts.get(entry.plugin, 0) + 1
+    for plugin in plugins.found:
+        origin = f"{plugin.name} ({plugin.distribution} {plugin.version})"
+        if plugin.error:
+            print(f"  {origin}: BROKEN, skipped: {plugin.error}")
+        else:
+            print(f"  {origin}: {counts.get(plugin.name, 0)} components")
+    if not plugins.found:
+        print("  none")
+
+
+def _sources(options: list[str]) -> dict[str, Path]:
+    sources: dict[str, Path] = {}
+    for option in options:
+        modality, equals, path = option.partition("=")
+        if not (modality and equals and path):
+            raise FusionkitError(
+                f"expected --source MODALITY=PATH (--source infrared=ir/), found {option!r}"
+            )
+        if modality in sources:
+            raise FusionkitError(f"--source {modality}=... is there twice")
+        sources[modality] = Path(path)
+    if len(sources) < 2:
+        raise FusionkitError(
+            f"fusion takes two or more sources, found {len(sources)}; "
+            f"give --source once for each modality"
+        )
+    return sources
+
+
+def _model(model: Path | None, backbone: str | None) -> Backbone:
+    from fusionkit.api import build, load
+
+    if (model is None) == (backbone is None):
+        raise FusionkitError(
+            "give either --model (a run folder or .safetensors file) or --backbone (the name of "
+            "one that needs no training, such as laplacian-pyramid)"
+        )
+    if model is not None:
+        if not model.exists():
+            raise FusionkitError(f"there is no run folder or weights file {model}")
+        return load(model)
+    assert backbone is not None
+    network: Backbone = build("backbone", name=backbone)
+    if any(True for _ in network.parameters()):
+        raise FusionkitError(
+            f"the backbone {backbone!r} has weights that must be trained first; "
+            f"give a trained one with --model"
+        )
+    return network.eval()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

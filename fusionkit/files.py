@@ -1,0 +1,66 @@
+"""Writing files so that nobody ever reads half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fusionkit.errors import FusionkitError
+
+__all__ = ["make_folder", "replacing", "write_json", "write_text"]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path of the same suffix beside ``path``; rename it into place at the end.
+
+    Raises:
+        FusionkitError: if the folder can't be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise FusionkitError(f"{path} can't be written: {error.strerror}") from None
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes private files; give this one the permissions of any other new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and check that files can be written there.
+
+    Raises:
+        FusionkitError: if it is a file, or can't be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise FusionkitError(f"{folder} can't be an output folder: a file stands there") from None
+    except OSError as error:
+        raise FusionkitError(f"the folder {folder} can't be written: {error.strerror}") from None

@@ -1,0 +1,33 @@
+"""Fusion metrics as pure functions, in the conventions of CDDFuse's evaluator (``cddfuse``).
+
+All take grey images of 0 .. 255 as (b, 1, h, w) and return (b,) float64. For two sources the
+definitions are the published ones; for more, sums stay sums over the sources and means stay means.
+"""
+
+from fusionkit.functional.metrics.gradient import average_gradient, spatial_frequency
+from fusionkit.functional.metrics.information import entropy, mutual_information
+from fusionkit.functional.metrics.qabf import edge_transfer
+from fusionkit.functional.metrics.statistics import (
+    correlation,
+    differences_correlation,
+    mean_squared_error,
+    peak_signal_to_noise,
+    standard_deviation,
+)
+from fusionkit.functional.metrics.structure import structural_similarity
+from fusionkit.functional.metrics.vif import visual_information_fidelity
+
+__all__ = [
+    "average_gradient",
+    "correlation",
+    "differences_correlation",
+    "edge_transfer",
+    "entropy",
+    "mean_squared_error",
+    "mutual_information",
+    "peak_signal_to_noise",
+    "spatial_frequency",
+    "standard_deviation",
+    "structural_similarity",
+    "visual_information_fidelity",
+]

@@ -1,0 +1,47 @@
+"""Information in the fused image: entropy, and mutual information with the sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+LEVELS = 256
+
+
+def entropy(fused: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
+    """EN = -sum p log2 p over the 256 grey levels, in bits."""
+    p = _histogram(_levels(fused), LEVELS)
+    return _plogp(p) / -torch.log(torch.tensor(2.0, dtype=torch.float64))
+
+
+def mutual_information(
+    fused: Float[Tensor, "b 1 h w"], sources: Sequence[Float[Tensor, "b 1 h w"]]
+) -> Float[Tensor, " b"]:
+    """MI = sum over the sources of I(source; fused), 256 levels, in nats."""
+    f = _levels(fused)
+    total = fused.new_zeros(fused.shape[0], dtype=torch.float64)
+    for source in sources:
+        s = _levels(source)
+        joint = _histogram(f * LEVELS + s, LEVELS * LEVELS)
+        own = _plogp(_histogram(f, LEVELS)) + _plogp(_histogram(s, LEVELS))
+        total = total + _plogp(joint) - own
+    return total
+
+
+def _levels(x: Tensor) -> Int[Tensor, "b n"]:
+    return x.round().clamp(0, LEVELS - 1).long().flatten(1)
+
+
+def _histogram(values: Int[Tensor, "b n"], bins: int) -> Float[Tensor, "b k"]:
+    """Return relative frequencies; one count for the whole batch, each image at its own offset."""
+    b, n = values.shape
+    offsets = torch.arange(b, device=values.device)[:, None] * bins
+    counts = torch.bincount((values + offsets).flatten(), minlength=b * bins)
+    return counts.view(b, bins).double() / n
+
+
+def _plogp(p: Tensor) -> Float[Tensor, " b"]:
+    return torch.xlogy(p, p).sum(dim=1)

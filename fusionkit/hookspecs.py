@@ -1,0 +1,33 @@
+"""The hooks that a plugin may implement, and the two markers that declare them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from fusionkit.interfaces import Component
+    from fusionkit.run import Run
+
+__all__ = ["hookimpl", "hookspec"]
+
+hookspec = pluggy.HookspecMarker("fusionkit")
+hookimpl = pluggy.HookimplMarker("fusionkit")
+
+
+@hookspec
+def fusionkit_components() -> Iterable[type[Component]]:  # type: ignore[empty-body]
+    """Return the component classes that the plugin brings."""
+
+
+@hookspec
+def fusionkit_recipes() -> Iterable[Path]:  # type: ignore[empty-body]
+    """Return the recipe files that ``fusionkit run NAME.yaml`` finds by their file names."""
+
+
+@hookspec
+def fusionkit_log(run: Run, stage: str, step: int, values: Mapping[str, float]) -> None:
+    """See the numbers a stage logs: called on the first process only, after log.jsonl has them."""

@@ -1,0 +1,83 @@
+"""Finds which images of several folders belong together: those of one stem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusionkit.errors import FusionkitError
+from fusionkit.images import image_size, list_images
+
+__all__ = ["Pair", "find_pairs"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The images of one scene.
+
+    Attributes:
+        id: Their common stem; of a pair of files the stem of the first.
+        paths: Modality name -> file.
+        size: (h, w), the same for all.
+    """
+
+    id: str
+    paths: Mapping[str, Path]
+    size: tuple[int, int]
+
+
+def find_pairs(sources: Mapping[str, Path]) -> list[Pair]:
+    """Pair the images of two or more folders by stem, or take one file per modality as one pair.
+
+    Raises:
+        FusionkitError: for a missing or empty folder, images without a partner, or a pair whose
+            images differ in size; lists all of them.
+    """
+    files = [name for name, path in sources.items() if path.is_file()]
+    if files and len(files) < len(sources):
+        other = next(name for name in sources if name not in files)
+        if not sources[other].exists():
+            raise FusionkitError(f"there is no file or folder {sources[other]} ({other})")
+        raise FusionkitError(
+            f"expected files for all sources or folders for all, found the file "
+            f"{sources[files[0]]} ({files[0]}) and the folder {sources[other]} ({other})"
+        )
+    if files:
+        first = next(iter(sources.values()))
+        return _sized([(first.stem, dict(sources))])
+    folders = {name: list_images(path) for name, path in sources.items()}
+    stems = list(dict.fromkeys(stem for images in folders.values() for stem in images))
+    lonely = [
+        f"{stem} (no {', '.join(name for name in folders if stem not in folders[name])})"
+        for stem in sorted(stems)
+        if any(stem not in images for images in folders.values())
+    ]
+    if lonely:
+        where = ", ".join(f"{name}: {path}" for name, path in sources.items())
+        raise FusionkitError(
+            f"{len(lonely)} image{'s have' if len(lonely) > 1 else ' has'} no partner of the same "
+            f"name: {_some(lonely)}; folders: {where}"
+        )
+    return _sized([(s, {name: folders[name][s] for name in folders}) for s in sorted(stems)])
+
+
+def _sized(groups: list[tuple[str, dict[str, Path]]]) -> list[Pair]:
+    pairs, unequal = [], []
+    for stem, paths in groups:
+        sizes = {name: image_size(path) for name, path in paths.items()}
+        if len(set(sizes.values())) > 1:
+            described = ", ".join(f"{name} {h}x{w}" for name, (h, w) in sizes.items())
+            unequal.append(f"{stem} ({described})")
+        pairs.append(Pair(stem, paths, next(iter(sizes.values()))))
+    if unequal:
+        raise FusionkitError(
+            f"{len(unequal)} pair{'s' if len(unequal) > 1 else ''} of unequal size (height x "
+            f"width): {_some(unequal)}; the images of a pair must be registered pixel by pixel"
+        )
+    return pairs
+
+
+def _some(items: list[str]) -> str:
+    more = f" and {len(items) - 10} more" if len(items) > 10 else ""
+    return ", ".join(items[:10]) + more

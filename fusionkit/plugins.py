@@ -1,0 +1,148 @@
+"""Finds plugins by entry point, loads each on its own, and reports the broken ones."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pluggy
+
+from fusionkit import hookspecs
+from fusionkit.arguments import arguments_model
+from fusionkit.errors import FusionkitError, nearest
+from fusionkit.registry import Registry
+
+__all__ = ["GROUP", "LoadedPlugin", "Plugins", "load_plugins"]
+
+GROUP = "fusionkit"
+"""The entry-point group that a plugin package declares itself in."""
+
+
+@dataclass(frozen=True)
+class LoadedPlugin:
+    """A plugin that was found; ``error`` says in one line why it was skipped, if it was."""
+
+    name: str
+    distribution: str
+    version: str
+    error: str | None = None
+
+
+@dataclass
+class Plugins:
+    """Everything that the installed plugins bring.
+
+    Attributes:
+        registry: Their components.
+        recipes: File name -> recipe file.
+        found: Every plugin found, the broken ones too.
+        hooks: Calls ``fusionkit_log`` of all of them.
+    """
+
+    registry: Registry
+    recipes: dict[str, Path]
+    found: list[LoadedPlugin]
+    manager: pluggy.PluginManager = field(repr=False)
+
+    @property
+    def broken(self) -> list[LoadedPlugin]:
+        """The plugins that were skipped."""
+        return [plugin for plugin in self.found if plugin.error]
+
+    def recipe(self, name: str) -> Path:
+        """Return a recipe by file name.
+
+        Raises:
+            FusionkitError: if no plugin ships it; says which there are.
+        """
+        if name not in self.recipes:
+            there = ", ".join(sorted(self.recipes)) or "none: no plugin with recipes is installed"
+            raise FusionkitError(
+                f"{name} is neither a file nor a recipe of an installed plugin "
+                f"(recipes: {there})" + nearest(name, self.recipes)
+            )
+        return self.recipes[name]
+
+
+def load_plugins(
+    entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+) -> Plugins:
+    """Load all installed plugins; one that fails is reported in ``found`` and hurts nobody else.
+
+    Args:
+        entry_points: Instead of the installed ones, for tests.
+    """
+    if entry_points is None:
+        entry_points = importlib.metadata.entry_points(group=GROUP)
+    manager = pluggy.PluginManager("fusionkit")
+    manager.add_hookspecs(hookspecs)
+    plugins = Plugins(Registry(), {}, [], manager)
+    for entry_point in sorted(entry_points, key=lambda e: e.name):
+        error = None
+        try:
+            _load(entry_point, plugins)
+        # A plugin is foreign code: whatever it raises is its own and must not take us down.
+        except Exception as problem:
+            error = _one_line(problem)
+            if manager.has_plugin(entry_point.name):
+                manager.unregister(name=entry_point.name)
+        distribution = entry_point.dist
+        plugins.found.append(
+            LoadedPlugin(
+                entry_point.name,
+                distribution.name if distribution else "?",
+                distribution.version if distribution else "?",
+                error,
+            )
+        )
+    return plugins
+
+
+def _load(entry_point: importlib.metadata.EntryPoint, plugins: Plugins) -> None:
+    """Register one plugin, wholly or not at all."""
+    module = entry_point.load()
+    manager, name = plugins.manager, entry_point.name
+    known = {key for key, _ in inspect.getmembers(hookspecs, inspect.isfunction)}
+    for key, member in inspect.getmembers(module, inspect.isfunction):
+        if manager.parse_hookimpl_opts(module, key) is not None and key not in known:
+            raise FusionkitError(
+                f"{member.__module__}.{key} implements no hook of fusionkit"
+                + (nearest(key, known) or f" (hooks: {', '.join(sorted(known))})")
+            )
+    manager.register(module, name=name)
+    # Checks the arguments of the hook functions; the names were checked above with a suggestion.
+    manager.check_pending()
+    caller = manager.subset_hook_caller(
+        "fusionkit_components",
+        [other for key, other in manager.list_name_plugin() if key != name],
+    )
+    components = [cls for classes in caller() for cls in classes]
+    trial = Registry()
+    for cls in components:
+        trial.add(cls, name)
+        arguments_model(cls)
+        if cls.name in plugins.registry.names(cls.kind):
+            plugins.registry.add(cls, name)  # raises: names both plugins
+    caller = manager.subset_hook_caller(
+        "fusionkit_recipes",
+        [other for key, other in manager.list_name_plugin() if key != name],
+    )
+    recipes = {path.name: path for paths in caller() for path in paths}
+    for file_name, path in recipes.items():
+        if not path.is_file():
+            raise FusionkitError(f"{name} announces the recipe {path}, which is no file")
+        if file_name in plugins.recipes:
+            raise FusionkitError(
+                f"two plugins ship a recipe {file_name}: {plugins.recipes[file_name]} and {path}"
+            )
+    for cls in components:
+        plugins.registry.add(cls, name)
+    plugins.recipes.update(recipes)
+
+
+def _one_line(problem: Exception) -> str:
+    text = " ".join(str(problem).split())
+    return text if isinstance(problem, FusionkitError) else f"{type(problem).__name__}: {text}"

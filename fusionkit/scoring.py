@@ -1,0 +1,101 @@
+"""Scores folders of fused images against the folders of their sources."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusionkit.api import grey_tensor
+from fusionkit.errors import FusionkitError
+from fusionkit.images import list_images, read_image
+from fusionkit.interfaces import Metric
+
+__all__ = ["Score", "means", "score_files", "score_folders", "to_csv"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One value: the columns of the CSV file."""
+
+    image: str
+    metric: str
+    value: float
+
+
+def score_folders(
+    fused: Path,
+    sources: Mapping[str, Path],
+    metrics: Sequence[Metric],
+    progress: Callable[[], None] = lambda: None,
+) -> list[Score]:
+    """Score every image of a folder against the sources of the same stem.
+
+    Args:
+        fused: Folder of fused images.
+        sources: Modality name -> folder; images without a fused partner are left out.
+        metrics: What to compute.
+        progress: Called after each image.
+
+    Raises:
+        FusionkitError: if a fused image has no source, or another size.
+    """
+    images = list_images(fused)
+    folders = {modality: list_images(folder) for modality, folder in sources.items()}
+    for modality, found in folders.items():
+        if missing := [stem for stem in images if stem not in found]:
+            raise FusionkitError(
+                f"{len(missing)} of the {len(images)} fused images in {fused} have no {modality} "
+                f"source in {sources[modality]}: {', '.join(missing[:10])}"
+            )
+    scores = []
+    for stem, path in images.items():
+        paths = {modality: found[stem] for modality, found in folders.items()}
+        scores += score_files(stem, path, paths, metrics)
+        progress()
+    return scores
+
+
+def score_files(
+    name: str, fused: Path, sources: Mapping[str, Path], metrics: Sequence[Metric]
+) -> list[Score]:
+    """Score one file against its sources.
+
+    Raises:
+        FusionkitError: if the sizes differ or a file can't be read.
+    """
+    scored = grey_tensor(read_image(fused))
+    tensors = {modality: grey_tensor(read_image(path)) for modality, path in sources.items()}
+    for modality, tensor in tensors.items():
+        if tensor.shape != scored.shape:
+            raise FusionkitError(
+                f"{fused} has {scored.shape[-2]}x{scored.shape[-1]} pixels, its source "
+                f"{sources[modality]} has {tensor.shape[-2]}x{tensor.shape[-1]}; "
+                f"they must have one size"
+            )
+    return [Score(name, metric.name, float(metric(scored, tensors)[0])) for metric in metrics]
+
+
+def means(scores: Sequence[Score]) -> dict[str, tuple[float, float]]:
+    """Return metric -> (mean, standard deviation over the images, n - 1)."""
+    values: dict[str, list[float]] = {}
+    for score in scores:
+        values.setdefault(score.metric, []).append(score.value)
+    result = {}
+    for metric, found in values.items():
+        mean = math.fsum(found) / len(found)
+        spread = math.fsum((v - mean) ** 2 for v in found) / max(1, len(found) - 1)
+        result[metric] = (mean, math.sqrt(spread))
+    return result
+
+
+def to_csv(scores: Sequence[Score]) -> str:
+    """Return the scores as CSV with the columns image, metric, value."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "metric", "value"])
+    writer.writerows((s.image, s.metric, repr(s.value)) for s in scores)
+    return text.getvalue()

@@ -1,0 +1,45 @@
+"""EMMA (CVPR 2024) as plugins: U-Fuser, pseudo-sensors, transform groups, losses, recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusionkit import hookimpl
+
+if TYPE_CHECKING:
+    from fusionkit.interfaces import Component
+
+
+@hookimpl
+def fusionkit_components() -> Iterable[type[Component]]:
+    """Everything that a recipe of EMMA names."""
+    from fusionkit_emma.distances import L1, SSIM, L1Sobel
+    from fusionkit_emma.losses import Equivariance, Sensing
+    from fusionkit_emma.train_backbone import TrainBackbone
+    from fusionkit_emma.train_sensors import TrainSensors
+    from fusionkit_emma.transforms import Reflect, Rotate, Shift
+    from fusionkit_emma.ufuser import UFuser
+    from fusionkit_emma.unet import UNet
+
+    return [
+        UFuser,
+        UNet,
+        Shift,
+        Rotate,
+        Reflect,
+        Sensing,
+        Equivariance,
+        L1,
+        L1Sobel,
+        SSIM,
+        TrainSensors,
+        TrainBackbone,
+    ]
+
+
+@hookimpl
+def fusionkit_recipes() -> Iterable[Path]:
+    """The YAML files beside this module."""
+    return sorted((Path(__file__).parent / "recipes").glob("*.yaml"))

@@ -1,0 +1,174 @@
+"""The transform groups of EMMA: circular shifts, rotations, reflections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from kornia.geometry.transform import rotate
+from torch import Generator, Tensor
+
+from fusionkit.errors import FusionkitError
+from fusionkit.interfaces import TransformElement, TransformGroup
+
+
+@dataclass(frozen=True)
+class Shifted(TransformElement):
+    """A circular shift by whole pixels; rows down, columns to the right.
+
+    ``circular`` False keeps the pixels the same but marks those that came around as not valid.
+    """
+
+    rows: int
+    columns: int
+    circular: bool = True
+    exact = True
+
+    def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Roll rows and columns."""
+        return torch.roll(x, (self.rows, self.columns), dims=(-2, -1))
+
+    def inverse(self) -> Shifted:
+        """Shift back."""
+        return Shifted(-self.rows, -self.columns, self.circular)
+
+    def valid(self, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+        """Mark all pixels, or those that did not come around the border."""
+        mask = torch.ones(size, dtype=torch.bool)
+        if not self.circular:
+            for axis, offset in enumerate((self.rows, self.columns)):
+                come_around = min(abs(offset), size[axis])
+                start = 0 if offset > 0 else size[axis] - come_around
+                mask.narrow(axis, start, come_around).fill_(False)
+        return mask
+
+
+@dataclass(frozen=True)
+class Rotated(TransformElement):
+    """A rotation about the centre, counter-clockwise in degrees; bilinear, zeros outside."""
+
+    degrees: float
+
+    @property
+    def exact(self) -> bool:  # type: ignore[override]
+        """Whether no pixel is resampled: only for the identity."""
+        return self.degrees % 360 == 0
+
+    def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Rotate every image by the same angle."""
+        return rotate(x, torch.tensor([self.degrees], dtype=x.dtype, device=x.device))
+
+    def inverse(self) -> Rotated:
+        """Rotate back; restores the interior up to interpolation."""
+        return Rotated(-self.degrees)
+
+    def valid(self, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+        """Mark the pixels that no zero from outside has reached."""
+        return rotate(torch.ones(1, 1, *size), torch.tensor([self.degrees]))[0, 0] > 1 - 1e-4
+
+
+@dataclass(frozen=True)
+class Reflected(TransformElement):
+    """A mirror image: along the width (horizontal), the height (vertical), or both."""
+
+    axes: tuple[int, ...]
+    exact = True
+
+    def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Flip the axes."""
+        return x.flip(self.axes)
+
+    def inverse(self) -> Reflected:
+        """Return itself: reflections are their own inverses."""
+        return self
+
+    def valid(self, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+        """Mark all pixels."""
+        return torch.ones(size, dtype=torch.bool)
+
+
+class Shift(TransformGroup):
+    """Circular shifts by a random number of rows and columns, neither of them zero.
+
+    Args:
+        circular: Count the pixels that come around the border as valid, as EMMA does; they make
+            edges that no sensor sees, so False masks them when the loss asks for masks.
+    """
+
+    name = "shift"
+
+    def __init__(self, circular: bool = True):
+        self.circular = circular
+
+    def sample(
+        self, count: int, size: tuple[int, int], generator: Generator
+    ) -> Sequence[Shifted]:
+        """Draw ``count`` shifts; no row offset and no column offset is drawn twice."""
+        limit = min(size) - 1
+        if count > 2 * limit:
+            raise FusionkitError(
+                f"shift: expected a count of at most {2 * max(limit, 0)} for images of "
+                f"{size[0]}x{size[1]} pixels, found {count}"
+            )
+        rows, columns = (_draw_offsets(count, extent, generator) for extent in size)
+        return [Shifted(r, c, self.circular) for r, c in zip(rows, columns, strict=True)]
+
+
+def _draw_offsets(count: int, extent: int, generator: Generator) -> list[int]:
+    """Draw different offsets out of -(extent - 1) .. extent - 1 without 0."""
+    drawn = torch.randperm(2 * (extent - 1), generator=generator)[:count].tolist()
+    return [d - (extent - 1) if d < extent - 1 else d - extent + 2 for d in drawn]
+
+
+class Rotate(TransformGroup):
+    """Rotations about the image centre.
+
+    Args:
+        angles: ``fixed`` gives 10, 10 + 360 // count, ... degrees, as EMMA's training does;
+            ``random`` draws different whole degrees out of 1 .. 358.
+    """
+
+    name = "rotate"
+
+    def __init__(self, angles: Literal["fixed", "random"] = "fixed"):
+        self.angles = angles
+
+    def sample(
+        self, count: int, size: tuple[int, int], generator: Generator
+    ) -> Sequence[Rotated]:
+        """Return ``count`` rotations."""
+        if count > 350:
+            raise FusionkitError(f"rotate: expected a count of at most 350, found {count}")
+        if self.angles == "fixed":
+            return [Rotated(float(10 + k * (360 // count))) for k in range(count)]
+        drawn = torch.randperm(358, generator=generator)[:count].tolist()
+        return [Rotated(float(degrees + 1)) for degrees in drawn]
+
+
+class Reflect(TransformGroup):
+    """The three reflections: horizontal, vertical, both.
+
+    Args:
+        order: ``fixed`` takes them in that order, as EMMA does; ``random`` draws without return.
+    """
+
+    name = "reflect"
+
+    def __init__(self, order: Literal["fixed", "random"] = "fixed"):
+        self.order = order
+
+    def sample(
+        self, count: int, size: tuple[int, int], generator: Generator
+    ) -> Sequence[Reflected]:
+        """Return ``count`` of the three."""
+        if count > 3:
+            raise FusionkitError(
+                f"reflect: the group has 3 elements beside the identity, found a count of {count}"
+            )
+        elements = [Reflected((-1,)), Reflected((-2,)), Reflected((-2, -1))]
+        if self.order == "random":
+            elements = [elements[k] for k in torch.randperm(3, generator=generator).tolist()]
+        return elements[:count]

@@ -1,0 +1,201 @@
+"""Data set ``paired-folders``: one folder of images per modality, paired by file name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from fusionkit.errors import FusionkitError
+from fusionkit.functional.colour import split_chroma
+from fusionkit.images import read_image, to_float
+from fusionkit.interfaces import Dataset, Modalities, Sample
+from fusionkit.pairs import Pair, find_pairs
+
+FOLDER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "infrared": ("infrared", "ir", "thermal", "lwir", "inf"),
+    "visible": ("visible", "vi", "vis", "rgb"),
+}
+"""What folders of a modality are usually called, apart from the modality's own name."""
+
+
+class PairedFolders(Dataset):
+    """Registered images of several modalities, a folder each, paired by stem.
+
+    PNG, JPEG, TIFF and BMP, 8 and 16 bit, grey and colour; of a colour image the luminance is
+    fused. Everything is read once when the data set is built, so that missing partners, unequal
+    sizes and damaged files show before anything else starts.
+
+    Args:
+        modalities: Names of the sources.
+        root: Folder that has a folder for each modality, called by its name or as is usual
+            (``ir``, ``vi``, ...).
+        folders: Instead of ``root``: the folder of each modality.
+        val: Part of the pairs held out for validation: the last ones by name, in one block, as
+            neighbouring names are often neighbouring frames.
+        patch: Side of the training patches in pixels.
+        stride: Pixels from one patch to the next, from the top left corner on.
+        min_contrast: Patches where (p90 - p10) / p90 of any source is less are left out. Unlike
+            in EMMA's official code, this takes a patch that is black (p90 = 0) for one without
+            contrast; there the NaN of 0 / 0 kept it.
+        store: ``memory`` keeps the decoded images; ``stream`` reads them again when needed.
+    """
+
+    name = "paired-folders"
+
+    def __init__(
+        self,
+        modalities: Modalities,
+        root: Path | None = None,
+        folders: dict[str, Path] | None = None,
+        val: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        patch: Annotated[int, Field(ge=16)] = 128,
+        stride: Annotated[int, Field(ge=1)] = 200,
+        min_contrast: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        store: Literal["memory", "stream"] = "memory",
+    ):
+        self.pairs = find_pairs(_folders(modalities, root, folders))
+        self.patch, self.stride, self.min_contrast = patch, stride, min_contrast
+        self.val = val
+        self._read_again = lru_cache(maxsize=8)(_read)
+        self._kept: list[Mapping[str, NDArray[np.generic]]] | None = None
+        # Reading everything finds damaged files now rather than hours into the training.
+        images = (_read(pair) for pair in self.pairs)
+        if store == "memory":
+            self._kept = list(images)
+        else:
+            for _ in images:
+                pass
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return a pair, whole, with the chroma of its colour source."""
+        arrays = self._arrays(index)
+        images: dict[str, Tensor] = {}
+        chroma = None
+        for modality, array in arrays.items():
+            values = torch.from_numpy(to_float(array))
+            if values.ndim == 2:
+                images[modality] = values[None]
+                continue
+            images[modality], colours = split_chroma(values.movedim(-1, 0).contiguous())
+            coloured = bool((array != array[..., :1]).any())
+            if coloured and (chroma is None or modality == "visible"):
+                chroma = colours
+        bits = 8 if all(a.dtype == np.uint8 for a in arrays.values()) else 16
+        return Sample(self.pairs[index].id, images, chroma=chroma, bits=bits)
+
+    def _arrays(self, index: int) -> Mapping[str, NDArray[np.generic]]:
+        if self._kept is not None:
+            return self._kept[index]
+        return self._read_again(self.pairs[index])
+
+    def splits(self) -> Mapping[str, Sequence[int]]:
+        """Return ``train`` and ``val``; at least one pair for validation unless ``val`` is 0."""
+        count = len(self.pairs)
+        held_out = min(max(1, round(self.val * count)), count - 1) if self.val else 0
+        return {"train": range(count - held_out), "val": range(count - held_out, count)}
+
+    def patches(self, indices: Sequence[int]) -> Sequence[Sample]:
+        """Return the patches of these pairs that have contrast, cut out when asked for.
+
+        Raises:
+            FusionkitError: if an image is smaller than a patch, or no patch has contrast.
+        """
+        places: list[tuple[int, int, int]] = []
+        side = self.patch
+        for index in indices:
+            height, width = self.pairs[index].size
+            if min(height, width) < side:
+                raise FusionkitError(
+                    f"the pair {self.pairs[index].id} has {height}x{width} pixels, fewer than a "
+                    f"patch of {side}x{side}; set patch to {min(height, width) // 16 * 16} or less"
+                )
+            images = torch.cat(list(self[index].images.values()))
+            for top in range(0, height - side + 1, self.stride):
+                for left in range(0, width - side + 1, self.stride):
+                    if self._has_contrast(images[:, top : top + side, left : left + side]):
+                        places.append((index, top, left))
+        if not places and indices:
+            raise FusionkitError(
+                f"no patch of the {len(indices)} training pairs has the contrast "
+                f"min_contrast={self.min_contrast} in all modalities; lower it"
+            )
+        return _Patches(self, places)
+
+    def _has_contrast(self, patch: Tensor) -> bool:
+        levels = torch.quantile(patch.flatten(1), torch.tensor([0.1, 0.9]), dim=1)
+        low, high = levels[0], levels[1]
+        return bool(((high > 0) & (high - low >= self.min_contrast * high)).all())
+
+
+class _Patches(Sequence[Sample]):
+    """Patches by place, cut out of their images one by one."""
+
+    def __init__(self, dataset: PairedFolders, places: Sequence[tuple[int, int, int]]):
+        self._dataset = dataset
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        which, top, left = self._places[index]
+        whole, side = self._dataset[which], self._dataset.patch
+        images = {
+            modality: image[:, top : top + side, left : left + side].clone()
+            for modality, image in whole.images.items()
+        }
+        return Sample(whole.id, images, crop=(top, left), bits=whole.bits)
+
+
+def _read(pair: Pair) -> Mapping[str, NDArray[np.generic]]:
+    images = {modality: read_image(path) for modality, path in pair.paths.items()}
+    for modality, image in images.items():
+        try:
+            to_float(image[:1, :1] if image.dtype.kind != "f" else image)
+        except FusionkitError as error:
+            raise FusionkitError(f"{pair.paths[modality]}: {error}") from None
+    return images
+
+
+def _folders(
+    modalities: Sequence[str], root: Path | None, folders: Mapping[str, Path] | None
+) -> dict[str, Path]:
+    if (root is None) == (folders is None):
+        raise FusionkitError(
+            "give either root: a folder that has a folder per modality, or "
+            "folders: {" + ", ".join(f"{m}: PATH" for m in modalities) + "}"
+        )
+    if folders is not None:
+        if set(folders) != set(modalities):
+            raise FusionkitError(
+                f"folders: expected one for each of {', '.join(modalities)}, "
+                f"found {', '.join(folders) or 'none'}"
+            )
+        return {modality: folders[modality] for modality in modalities}
+    assert root is not None
+    if not root.is_dir():
+        raise FusionkitError(f"there is no folder {root}")
+    there = {path.name.casefold(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    found: dict[str, Path] = {}
+    for modality in modalities:
+        names = [modality.casefold(), *FOLDER_NAMES.get(modality, ())]
+        match = next((there[name] for name in names if name in there), None)
+        if match is None:
+            raise FusionkitError(
+                f"{root} has no folder for {modality} (looked for {', '.join(dict.fromkeys(names))}"
+                f"; it has: {', '.join(p.name for p in there.values()) or 'no folders'}); "
+                f"name them with folders: {{{modality}: PATH, ...}}"
+            )
+        found[modality] = match
+    return found
