@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from fusionkit.errors import FusionkitError
 from fusionkit.files import replacing
@@ -31,12 +34,15 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 _TIFF = (".tif", ".tiff")
 _EIGHT_BIT_ONLY = (".jpg", ".jpeg", ".bmp")
+_ORIENTATION = 0x0112
+"""Tag of TIFF and EXIF: 1 is upright, 5 to 8 lie on their side."""
 
 
 def read_image(path: Path) -> Array:
     """Read an image as it is stored.
 
     Transparency is dropped, a palette is expanded, the orientation of the camera (EXIF) applied.
+    Grey stored as RGB stays RGB.
 
     Returns:
         (h, w) or (h, w, 3); uint8, uint16, or float32 for TIFF with floating-point pixels.
@@ -46,23 +52,9 @@ def read_image(path: Path) -> Array:
             NaN or infinite values.
     """
     _check_file(path)
-    try:
-        if path.suffix.lower() in _TIFF:
-            pixels = np.asarray(tifffile.imread(path))
-        elif path.suffix.lower() == ".png" and _is_deep_png(path):
-            # Pillow would cut 16-bit colour down to 8 bits.
-            pixels = np.asarray(imagecodecs.png_decode(path.read_bytes()))
-        else:
-            pixels = _read_with_pillow(path)
-    except FusionkitError:
-        raise
-    except PermissionError:
-        raise FusionkitError(f"{path} can't be read: permission denied") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # each decoder has its own family of errors for damaged files
-        raise FusionkitError(f"{path} is damaged or no image: {_short(error)}") from None
-    return _checked(pixels, path)
+    with _decoding(path):
+        pixels, orientation = _read_tiff(path) if _is_tiff(path) else _read_with_pillow(path)
+    return _oriented(_checked(pixels, path), orientation)
 
 
 def write_image(path: Path, image: Array) -> None:
@@ -89,10 +81,15 @@ def write_image(path: Path, image: Array) -> None:
         )
     if suffix == ".png" and image.dtype == np.float32:
         raise FusionkitError(f"{path}: .png holds no floating-point pixels; write .tif")
+    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)) or not image.size:
+        raise FusionkitError(
+            f"{path}: expected an image of shape (h, w) or (h, w, 3), found {image.shape}"
+        )
     image = np.ascontiguousarray(image)
     with replacing(path) as temporary:
         if suffix in _TIFF:
-            tifffile.imwrite(temporary, image, photometric="rgb" if image.ndim == 3 else None)
+            kind = "rgb" if image.ndim == 3 else "minisblack"
+            tifffile.imwrite(temporary, image, photometric=kind)
         elif image.dtype == np.uint16:
             temporary.write_bytes(imagecodecs.png_encode(image))
         elif suffix in (".jpg", ".jpeg"):
@@ -108,20 +105,17 @@ def image_size(path: Path) -> tuple[int, int]:
         FusionkitError: as ``read_image``, for what the header shows.
     """
     _check_file(path)
-    try:
-        if path.suffix.lower() in _TIFF:
+    with _decoding(path):
+        if _is_tiff(path):
             with tifffile.TiffFile(path) as file:
-                page = file.pages.first
-                return page.imagelength, page.imagewidth
-        with Image.open(path) as image:
-            width, height = image.size
-            # Orientations 5 to 8 lie on their side.
-            turned = image.getexif().get(0x0112, 1) >= 5
-    except PermissionError:
-        raise FusionkitError(f"{path} can't be read: permission denied") from None
-    except Exception as error:  # as in read_image
-        raise FusionkitError(f"{path} is damaged or no image: {_short(error)}") from None
-    return (width, height) if turned else (height, width)
+                page = _first_page(file)
+                height, width = page.imagelength, page.imagewidth
+                orientation = _tiff_orientation(page)
+        else:
+            with Image.open(path) as image:
+                width, height = image.size
+                orientation = _exif_orientation(image)
+    return (width, height) if orientation >= 5 else (height, width)
 
 
 def list_images(folder: Path) -> dict[str, Path]:
@@ -130,11 +124,11 @@ def list_images(folder: Path) -> dict[str, Path]:
     Raises:
         FusionkitError: if it is no folder, has no images, or two of one stem.
     """
-    if not folder.exists():
-        raise FusionkitError(f"there is no folder {folder}")
-    if not folder.is_dir():
-        raise FusionkitError(f"expected a folder of images, found the file {folder}")
     try:
+        if not folder.exists():
+            raise FusionkitError(f"there is no folder {folder}")
+        if not folder.is_dir():
+            raise FusionkitError(f"expected a folder of images, found the file {folder}")
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     except PermissionError:
         raise FusionkitError(f"the folder {folder} can't be read: permission denied") from None
@@ -187,15 +181,42 @@ def from_float(image: NDArray[np.floating], dtype: np.dtype | type) -> Array:
 
 
 def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise FusionkitError(f"there is no image {path}")
-    if path.is_dir():
-        raise FusionkitError(f"expected an image, found the folder {path}")
+    try:
+        if not path.exists():
+            raise FusionkitError(f"there is no image {path}")
+        if path.is_dir():
+            raise FusionkitError(f"expected an image, found the folder {path}")
+    except PermissionError:
+        raise FusionkitError(f"{path} can't be read: permission denied") from None
     if path.suffix.lower() not in SUFFIXES:
         raise FusionkitError(
             f"{path}: expected one of the formats {', '.join(SUFFIXES)}, "
             f"found {path.suffix or 'no suffix'}"
         )
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder throws at a damaged file into one sentence of ours."""
+    log = logging.getLogger("tifffile")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)  # it logs each damaged tag on top of raising
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata, of no use to who fuses images
+            yield
+    except (FusionkitError, MemoryError):
+        raise
+    except PermissionError:
+        raise FusionkitError(f"{path} can't be read: permission denied") from None
+    except Exception as error:  # each decoder has its own family of errors
+        raise FusionkitError(f"{path} is damaged or no image: {_short(error)}") from None
+    finally:
+        log.setLevel(level)
+
+
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in _TIFF
 
 
 def _is_deep_png(path: Path) -> bool:
@@ -205,18 +226,67 @@ def _is_deep_png(path: Path) -> bool:
     return header[:8] == b"\x89PNG\r\n\x1a\n" and len(header) == 26 and header[24] == 16
 
 
-def _read_with_pillow(path: Path) -> Array:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about metadata, of no use to someone who fuses images
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode in ("1", "LA", "La"):
-                image = image.convert("L")
-            elif image.mode in ("P", "PA"):
-                image = image.convert("RGB")
-            elif image.mode in ("RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"):
-                image = image.convert("RGB")
-            return np.asarray(image)
+def _read_with_pillow(path: Path) -> tuple[Array, int]:
+    with Image.open(path) as image:
+        orientation = _exif_orientation(image)
+        if _is_deep_png(path):
+            # Pillow would cut 16-bit colour down to 8 bits.
+            return np.asarray(imagecodecs.png_decode(path.read_bytes())), orientation
+        if image.mode in ("1", "LA", "La"):
+            return np.asarray(image.convert("L")), orientation
+        if image.mode != "L":
+            return np.asarray(image.convert("RGB")), orientation
+        return np.asarray(image), orientation
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    # The method of the base class: that of a PNG decodes all pixels to look for EXIF behind them.
+    return Image.Image.getexif(image).get(_ORIENTATION, 1)
+
+
+def _read_tiff(path: Path) -> tuple[Array, int]:
+    with tifffile.TiffFile(path) as file:
+        page = _first_page(file)
+        pages = len(file.series[0].pages)
+        if pages > 1:
+            raise FusionkitError(f"{path} is a stack of {pages} images; save each as a file")
+        kind = tifffile.PHOTOMETRIC(page.photometric).name
+        pixels = np.asarray(page.asarray())
+        if kind == "PALETTE" and page.colormap is not None:
+            pixels = (page.colormap[:, pixels] >> 8).astype(np.uint8).transpose(1, 2, 0)
+        elif kind not in ("MINISBLACK", "MINISWHITE", "RGB", "YCBCR"):
+            raise FusionkitError(f"{path}: expected grey, RGB or palette colour, found {kind}")
+        elif page.bitspersample not in (1, 8, 16, 32, 64):
+            raise FusionkitError(
+                f"{path}: expected 8 or 16 bits per channel or float, found {page.bitspersample}"
+            )
+        if kind == "MINISWHITE":
+            pixels = ~pixels if pixels.dtype.kind in "bu" else 1 - pixels
+        if page.axes == "SYX":  # colour planes one after the other
+            pixels = np.moveaxis(pixels, 0, -1)
+        return pixels, _tiff_orientation(page)
+
+
+def _first_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
+    page = file.pages.first
+    assert isinstance(page, tifffile.TiffPage)  # only later ones can be light TiffFrames
+    return page
+
+
+def _tiff_orientation(page: tifffile.TiffPage) -> int:
+    tag = page.tags.get(_ORIENTATION)
+    return 1 if tag is None else int(tag.value)
+
+
+def _oriented(pixels: Array, orientation: int) -> Array:
+    """Turn an image upright."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _checked(pixels: Array, path: Path) -> Array:
@@ -240,8 +310,6 @@ def _checked(pixels: Array, path: Path) -> Array:
                 f"the first at row {row}, column {column}"
             )
         return pixels.astype(np.float32)
-    if pixels.dtype == np.int32 and pixels.min() >= 0 and pixels.max() <= 65535:
-        return pixels.astype(np.uint16)  # Pillow's mode I, for 16-bit files
     if pixels.dtype not in (np.uint8, np.uint16):
         raise FusionkitError(
             f"{path}: expected 8 or 16 bits per channel or float, found {pixels.dtype}"

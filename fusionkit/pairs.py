@@ -34,6 +34,8 @@ def find_pairs(sources: Mapping[str, Path]) -> list[Pair]:
         FusionkitError: for a missing or empty folder, images without a partner, or a pair whose
             images differ in size; lists all of them.
     """
+    if len(sources) < 2:
+        raise FusionkitError(f"expected two or more sources, found {', '.join(sources) or 'none'}")
     files = [name for name, path in sources.items() if path.is_file()]
     if files and len(files) < len(sources):
         other = next(name for name in sources if name not in files)

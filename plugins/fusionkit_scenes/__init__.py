@@ -1,0 +1,19 @@
+"""The embedded data set: rendered road scenes through an infrared and a visible camera."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fusionkit import hookimpl
+
+if TYPE_CHECKING:
+    from fusionkit.interfaces import Component
+
+
+@hookimpl
+def fusionkit_components() -> Iterable[type[Component]]:
+    """The data set ``scenes``."""
+    from fusionkit_scenes.dataset import Scenes
+
+    return [Scenes]

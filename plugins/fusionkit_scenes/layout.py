@@ -1,0 +1,206 @@
+"""Lays a road scene out: sky, ground, road, and what stands on it, back to front."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from fusionkit_scenes import objects
+from fusionkit_scenes.canvas import Array, Canvas, Surface
+from fusionkit_scenes.draws import Draws
+from fusionkit_scenes.objects import Weather
+
+Condition = Literal["day", "night", "fog", "glare"]
+CONDITIONS: tuple[Condition, ...] = ("day", "night", "fog", "glare")
+
+
+@dataclass
+class Scene:
+    """A canvas, and the light that falls on it.
+
+    Attributes:
+        condition: Day, night, fog, or the glare of oncoming headlights at night.
+        canvas: The latent maps.
+        weather: Of the objects.
+        horizon: Row of the horizon in pixels.
+        lamps: (x, y) in pixels below the street lamps that are on.
+        fog: Extinction of light per metre.
+    """
+
+    condition: Condition
+    canvas: Canvas
+    weather: Weather
+    horizon: float
+    lamps: list[tuple[float, float]] = field(default_factory=list)
+    fog: float = 0.0
+
+
+def lay_out(draws: Draws, size: int) -> Scene:
+    """Return a scene."""
+    condition = draws.choice(CONDITIONS)
+    night = condition in ("night", "glare") or (condition == "fog" and draws.chance(0.3))
+    weather = Weather(
+        air=draws.uniform(2, 14) if night else draws.uniform(8, 24),
+        night=night,
+        sunny=0.0 if night or condition == "fog" else draws.uniform(0.4, 1),
+    )
+    canvas = Canvas(size, draws.textures(2, size))
+    horizon = draws.uniform(0.36, 0.50) * size
+    scene = Scene(condition, canvas, weather, horizon)
+    scene.fog = draws.uniform(0.022, 0.05) if condition == "fog" else draws.uniform(0.0005, 0.003)
+    vanishing = draws.uniform(0.35, 0.65) * size
+    _sky(scene, draws)
+    _skyline(scene, draws, vanishing)
+    road = _ground(scene, draws, vanishing)
+    _things(scene, draws, vanishing, road)
+    return scene
+
+
+def _sky(scene: Scene, draws: Draws) -> None:
+    canvas, size = scene.canvas, scene.canvas.size
+    rows = int(scene.horizon) + 2
+    height = np.linspace(1, 0, rows, dtype=np.float32)[:, None]
+    clouds = np.clip(0.5 + 0.6 * canvas._textures[0, :rows], 0, 1) * draws.uniform(0.1, 1.0)
+    if scene.weather.night:
+        low, high, white = (0.02, 0.022, 0.03), (0.006, 0.007, 0.014), 0.02
+    elif scene.condition == "fog":
+        low, high, white = (0.62, 0.63, 0.65), (0.55, 0.56, 0.60), 0.62
+    else:
+        low, high, white = (0.62, 0.72, 0.86), (0.22, 0.42, 0.80), 0.92
+    top = np.ones((rows, size), np.float32)
+    canvas.paint(top, (0, 0), Surface((0.01,) * 3, -20.0, 1.0, grain=0, warmth=0), "sky", 2e3)
+    for channel in range(3):
+        clear = low[channel] + (high[channel] - low[channel]) * height
+        canvas.glow[channel, :rows] = clear + (white - clear) * clouds
+    # Clear sky is far colder than clouds, and warmer towards the horizon.
+    cold = scene.weather.air - draws.uniform(18, 30)
+    canvas.temperature[:rows] = cold + 14 * (1 - height) + 9 * clouds
+
+
+def _skyline(scene: Scene, draws: Draws, vanishing: float) -> None:
+    """Houses and trees beside the road, the far ones first."""
+    canvas, size, horizon = scene.canvas, scene.canvas.size, scene.horizon
+    for step in range(draws.integer(3, 6)):
+        near = step / 6
+        depth = 140 * (1 - near) + 22
+        foot = horizon + 0.02 * size + 0.10 * near * size
+        side = draws.choice((-1, 1))
+        gap = (0.05 + 0.28 * near) * size
+        if draws.chance(0.6):
+            wide = draws.uniform(0.16, 0.34) * (0.6 + near) * size
+            tall = draws.uniform(0.16, 0.34) * (0.6 + near) * size
+            inner = vanishing + side * gap
+            outer = inner + side * wide
+            left, right = min(inner, outer), max(inner, outer)
+            objects.building(canvas, draws, scene.weather, left, right, foot - tall, foot, depth)
+        else:
+            x = vanishing + side * (gap + draws.uniform(0.02, 0.3) * size)
+            tall = draws.uniform(0.16, 0.30) * (0.6 + near) * size
+            objects.tree(canvas, draws, scene.weather, x, foot, tall, depth)
+
+
+def _ground(scene: Scene, draws: Draws, vanishing: float) -> tuple[float, float]:
+    """Paint ground, road and markings; return the road's left and right at the bottom."""
+    canvas, size, weather = scene.canvas, scene.canvas.size, scene.weather
+    first = int(scene.horizon)
+    ys, xs = canvas.ys[first:], canvas.xs[first:]
+    down = np.maximum(ys - scene.horizon, 0.5) / (size - scene.horizon)
+    depth = np.minimum(4.0 / down, 900).astype(np.float32)
+    everywhere = np.ones_like(down)
+    grass = draws.chance(0.5)
+    verge = Surface(
+        (0.16, 0.24, 0.10) if grass else (0.33, 0.31, 0.29),
+        weather.air + (1 if grass else 3) + 4 * weather.sunny,
+        0.97 if grass else 0.94,
+        grain=0.30 if grass else 0.12,
+        warmth=0.9 if grass else 0.5,
+    )
+    canvas.paint(everywhere, (first, 0), verge, "ground", depth)
+    left, right = draws.uniform(-0.35, 0.12) * size, draws.uniform(0.88, 1.35) * size
+    tone = draws.uniform(0.10, 0.20)
+    asphalt = Surface((tone, tone, tone * 1.05), weather.air + 3 + 10 * weather.sunny, 0.95,
+                      grain=0.14, warmth=0.5)
+    edge_left, edge_right = (vanishing + down * (edge - vanishing) for edge in (left, right))
+    inside = np.clip(np.minimum(xs - edge_left, edge_right - xs) + 0.5, 0, 1)
+    canvas.paint(inside.astype(np.float32), (first, 0), asphalt, "road", depth)
+    white = Surface((0.82, 0.82, 0.78), asphalt.temperature - 0.4, 0.95, grain=0.10, warmth=0.5)
+    across = (xs - edge_left) / np.maximum(edge_right - edge_left, 1e-3)
+    phase = draws.uniform(0, 9)
+    dashed = ((depth + phase) % 9 < 4.5).astype(np.float32)
+    for place, wide, pattern in ((0.04, 0.012, 1.0), (0.96, 0.012, 1.0), (0.5, 0.014, dashed)):
+        # Coverage in units of the line's own width, so that far lines thin out.
+        width = np.maximum(edge_right - edge_left, 1e-3)
+        line = np.clip((wide - np.abs(across - place)) * width + 0.5, 0, 1)
+        line *= np.minimum(1, 2.5 * wide * width) * pattern
+        canvas.paint(line.astype(np.float32), (first, 0), white, "road", depth)
+    if draws.chance(0.3):
+        start = draws.uniform(0.35, 0.6)
+        stripes = ((across * 14) % 1 < 0.5) & (down > start) & (down < start + 0.16)
+        stripes &= (across > 0.06) & (across < 0.94)
+        canvas.paint(stripes.astype(np.float32), (first, 0), white, "road", depth)
+    return left, right
+
+
+def _things(
+    scene: Scene, draws: Draws, vanishing: float, road: tuple[float, float]
+) -> None:
+    """Put objects on the ground, the far ones first."""
+    canvas, size = scene.canvas, scene.canvas.size
+    kinds = ["car"] * draws.integer(1, 3) + ["person"] * draws.integer(1, 4)
+    kinds += ["bicycle"] * draws.integer(0, 2) + ["lamp"] * draws.integer(1, 3)
+    kinds += ["sign"] * draws.integer(0, 2)
+    placed = sorted((draws.uniform(0.10, 0.80) ** 1.3, kind) for kind in kinds)
+    glaring = scene.condition == "glare"
+    for down, kind in placed:
+        y = scene.horizon + down * (size - scene.horizon)
+        depth = 4.0 / max(down, 0.02)
+        # One metre at that depth: the camera is 1.5 m above the ground.
+        metre = (y - scene.horizon) / 1.5
+        left, right = (vanishing + down * (edge - vanishing) for edge in road)
+        middle = (left + right) / 2
+        if kind == "car":
+            oncoming = glaring or draws.chance(0.5)
+            lane = (left + middle) / 2 if oncoming else (right + middle) / 2
+            x = lane + draws.uniform(-0.1, 0.1) * (right - left)
+            objects.car(canvas, draws, scene.weather, x, y, 1.5 * metre, depth, oncoming, glaring)
+            glaring = False
+        elif kind == "person":
+            beside = draws.chance(0.65)
+            x = draws.choice((left, right)) if beside else draws.uniform(left, right)
+            x = min(max(x + draws.uniform(-0.6, 0.6) * metre, 0.05 * size), 0.95 * size)
+            objects.person(canvas, draws, scene.weather, x, y, draws.uniform(1.55, 1.9) * metre,
+                           depth)
+        elif kind == "bicycle":
+            x = min(max(draws.uniform(left, right), 0.08 * size), 0.92 * size)
+            objects.bicycle(canvas, draws, scene.weather, x, y, 1.05 * metre, depth)
+        elif kind == "lamp":
+            x = draws.choice((left - 0.8 * metre, right + 0.8 * metre))
+            on = objects.lamp(canvas, draws, scene.weather, x, y, 6.5 * metre, depth)
+            if on is not None:
+                scene.lamps.append(on)
+        else:
+            x = draws.choice((left - 0.6 * metre, right + 0.6 * metre))
+            objects.sign(canvas, draws, scene.weather, x, y, 2.8 * metre, depth)
+
+
+def illumination(scene: Scene) -> Array:
+    """Return (3, h, w) light that falls on the surfaces; 1 is daylight on white."""
+    canvas, size = scene.canvas, scene.canvas.size
+    if not scene.weather.night:
+        level = 0.75 if scene.condition == "fog" else 1.0
+        return np.full((3, size, size), level, np.float32) * np.float32(0.9)
+    light = np.empty((3, size, size), np.float32)
+    light[:] = np.array([0.020, 0.021, 0.028], np.float32)[:, None, None]
+    # Our own headlights: a beam that falls off with distance, brightest low and in the middle.
+    beam = np.exp(-(((canvas.xs / size - 0.5) / 0.34) ** 2))
+    beam *= 1 / (1 + (canvas.depth / 14) ** 2) * (canvas.ys > scene.horizon - 0.06 * size)
+    light += np.array([0.62, 0.60, 0.52], np.float32)[:, None, None] * beam
+    for x, y in scene.lamps:
+        reach = max(0.6 * (y - scene.horizon), 0.05 * size)
+        pool = np.exp(
+            -(((canvas.xs - x) / (1.4 * reach)) ** 2) - (((canvas.ys - y) / (0.7 * reach)) ** 2)
+        )
+        light += np.array([0.50, 0.40, 0.24], np.float32)[:, None, None] * pool
+    return light
