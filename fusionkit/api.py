@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fusionkit.arguments import make_spec
-from fusionkit.errors import FusionkitError, nearest
-from fusionkit.functional.colour import grey_u8
-from fusionkit.images import to_float
-from fusionkit.interfaces import Backbone, Component, Metric
+from fusionkit.errors import FusionkitError
+from fusionkit.interfaces import Backbone, Component
 from fusionkit.plugins import Plugins, load_plugins
+from fusionkit.scoring import grey_tensor, metrics_of
 from fusionkit.weights import load_weights, save_weights
 
-__all__ = ["build", "evaluate", "grey_tensor", "installed", "load", "metrics_of", "save"]
+__all__ = ["build", "evaluate", "installed", "load", "save"]
 
 
 @functools.cache
@@ -99,49 +97,8 @@ def evaluate(
     for name, tensor in tensors.items():
         if tensor.shape != scored.shape:
             raise FusionkitError(
-                f"the fused image has {_size(scored)} pixels, the source {name!r} has "
-                f"{_size(tensor)}; they must have one size"
+                f"the fused image has {scored.shape[-2]}x{scored.shape[-1]} pixels, the source "
+                f"{name!r} has {tensor.shape[-2]}x{tensor.shape[-1]}; they must have one size"
             )
-    return {m.name: float(m(scored, tensors)[0]) for m in metrics_of(profile, metrics)}
-
-
-def metrics_of(profile: str, names: Sequence[str] | None = None) -> list[Metric]:
-    """Build the metrics of a profile, all or those named.
-
-    Raises:
-        FusionkitError: for an unknown metric or profile.
-    """
-    registry = installed().registry
-    classes = {entry.cls.name: entry.cls for entry in registry if entry.cls.kind == "metric"}
-    profiles = sorted({p for cls in classes.values() for p in cls.profiles})  # type: ignore[attr-defined]
-    if profile not in profiles:
-        raise FusionkitError(
-            f"no metric profile is called {profile!r} (there are: {', '.join(profiles) or 'none'})"
-            + nearest(profile, profiles)
-        )
-    there = [n for n, cls in classes.items() if profile in cls.profiles]  # type: ignore[attr-defined]
-    for name in names or ():
-        if name not in there:
-            raise FusionkitError(
-                f"the profile {profile!r} has no metric {name!r} (it has: {', '.join(there)})"
-                + nearest(name, there)
-            )
-    return [
-        registry.build(make_spec(registry, "metric", name, {"profile": profile}))
-        for name in names or there
-    ]
-
-
-def grey_tensor(image: np.ndarray) -> torch.Tensor:
-    """Return an image as (1, 1, h, w) grey float32 in [0, 1]; 8-bit colour rounded as OpenCV."""
-    if image.ndim == 3 and image.dtype == np.uint8:
-        image = grey_u8(image)
-    values = torch.from_numpy(np.ascontiguousarray(to_float(image)))
-    if values.ndim == 3:
-        weights = torch.tensor([0.299, 0.587, 0.114])
-        values = values @ weights
-    return values[None, None]
-
-
-def _size(x: torch.Tensor) -> str:
-    return f"{x.shape[-2]}x{x.shape[-1]}"
+    chosen = metrics_of(installed().registry, profile, metrics)
+    return {m.name: float(m(scored, tensors)[0]) for m in chosen}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import operator
 import types
 import typing
@@ -25,7 +24,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.interfaces import Component, ComponentSpec, _FromRun
 from fusionkit.messages import explain
-from fusionkit.registry import Registry
+from fusionkit.registry import Registry, parameters_of
 
 __all__ = ["SpecOf", "arguments_model", "from_run", "make_spec"]
 
@@ -150,7 +149,7 @@ def arguments_model(cls: type[Component]) -> type[BaseModel]:
     """
     hints = _hints(cls)
     fields: dict[str, Any] = {}
-    for key, parameter in inspect.signature(cls).parameters.items():
+    for key, parameter in parameters_of(cls).items():
         if key not in hints:
             raise FusionkitError(
                 f"{cls.__qualname__}: the argument {key!r} has no type; "
@@ -175,7 +174,7 @@ def arguments_model(cls: type[Component]) -> type[BaseModel]:
 
 
 def _hints(cls: type[Component]) -> dict[str, Any]:
-    if "__init__" not in {key for base in cls.__mro__[:-1] for key in base.__dict__}:
+    if not parameters_of(cls):
         return {}
     try:
         return typing.get_type_hints(cls.__init__, include_extras=True)

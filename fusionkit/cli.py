@@ -137,14 +137,14 @@ def metrics(
     from rich.console import Console
     from rich.table import Table
 
-    from fusionkit.api import metrics_of
+    from fusionkit.api import installed
     from fusionkit.files import make_folder, write_text
     from fusionkit.images import list_images
     from fusionkit.progress import ProgressBar
-    from fusionkit.scoring import means, score_folders, to_csv
+    from fusionkit.scoring import means, metrics_of, score_folders, to_csv
 
     sources = _sources(source)
-    chosen = metrics_of(profile, metric)
+    chosen = metrics_of(installed().registry, profile, metric)
     if csv is not None:
         make_folder(csv.parent)
     with ProgressBar("scoring", len(list_images(fused))) as bar:
@@ -234,6 +234,7 @@ def plugins_show(
 
     from fusionkit.api import installed
     from fusionkit.arguments import arguments_model
+    from fusionkit.registry import parameters_of
 
     entry = installed().registry.get(kind, name)
     print(f"{kind} {name}, plugin {entry.plugin}, {entry.cls.__module__}.{entry.cls.__name__}\n")
@@ -241,7 +242,7 @@ def plugins_show(
     print("\nin a configuration:")
     print(f"  name: {name}")
     for key, field in arguments_model(entry.cls).model_fields.items():
-        parameter = inspect.signature(entry.cls).parameters[key]
+        parameter = parameters_of(entry.cls)[key]
         default = "required" if field.is_required() else repr(field.default)
         print(f"  {key}: {default}    # {parameter.annotation}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,8 +35,9 @@ def fuse(
 ) -> NDArray[Any]:
     """Fuse registered images of one scene in one pass, whatever their size.
 
-    Luminance is fused; the chroma of one source is put back. If that source is stored as RGB, the
-    result is RGB, else grey.
+    Luminance is fused; the chroma of one source is put back. The result is RGB if there is such
+    a source, else grey: sources that are grey, though stored as RGB, give a grey (h, w) result,
+    unless ``colour`` names one of them.
 
     Args:
         model: A backbone, on any device.
@@ -53,18 +54,21 @@ def fuse(
         (h, w) or (h, w, 3) with the size and dtype of the colour source or the first.
 
     Raises:
-        FusionkitError: for fewer than two sources, unequal sizes, or pixels that are no image.
+        FusionkitError: for fewer than two sources, unequal sizes, pixels that are no image, or a
+            model that gives NaN.
     """
     if len(images) < 2:
-        raise FusionkitError(f"fusion takes two or more sources, found {len(images)}")
-    if stretch not in ("none", "minmax"):
-        raise FusionkitError(f"stretch is 'none' or 'minmax', found {stretch!r}")
+        raise FusionkitError(f"expected two or more sources, found {', '.join(images) or 'none'}")
+    _check_stretch(stretch)
     for modality, image in images.items():
         _check_image(modality, image)
     sizes = {modality: image.shape[:2] for modality, image in images.items()}
     if len(set(sizes.values())) > 1:
-        described = ", ".join(f"{name} {h}x{w}" for name, (h, w) in sizes.items())
-        raise FusionkitError(f"the sources have unequal sizes (height x width): {described}")
+        described = ", ".join(f"{modality} {h}x{w}" for modality, (h, w) in sizes.items())
+        raise FusionkitError(
+            f"the sources have unequal sizes (height x width): {described}; "
+            f"register them pixel by pixel first"
+        )
     kept = colour_of(images, colour)
     luma: dict[str, Tensor] = {}
     chroma: Tensor | None = None
@@ -80,6 +84,11 @@ def fuse(
         if modality == kept:
             chroma = colours
     fused = model.fuse(Sample(name, luma))
+    if not fused.isfinite().all():
+        raise FusionkitError(
+            f"the backbone {model.name!r} gave NaN or infinite values for {name}; "
+            f"its weights are damaged or its training diverged"
+        )
     if stretch == "minmax":
         low, high = fused.min(), fused.max()
         fused = (fused - low) / (high - low).clamp_min(1e-12)
@@ -95,15 +104,9 @@ def colour_of(images: Mapping[str, NDArray[Any]], colour: str | None) -> str | N
     Raises:
         FusionkitError: if ``colour`` names no source.
     """
-    if colour == "none":
-        return None
+    _check_colour(images, colour)
     if colour is not None:
-        if colour not in images:
-            raise FusionkitError(
-                f"colour: expected none or one of the sources {', '.join(images)}, "
-                f"found {colour!r}" + nearest(colour, images)
-            )
-        return colour
+        return None if colour == "none" else colour
     coloured = [
         modality
         for modality, image in images.items()
@@ -119,9 +122,10 @@ def fuse_files(
     *,
     colour: str | None = None,
     stretch: Stretch = "none",
+    suffix: str | None = None,
     progress: Callable[[int, int, Path], None] = lambda done, total, path: None,
 ) -> list[Path]:
-    """Fuse files or folders; all pairs are checked before the first is fused.
+    """Fuse files or folders; all pairs and the output are checked before the first is fused.
 
     Args:
         model: A backbone.
@@ -129,17 +133,21 @@ def fuse_files(
         out: For files: a file if it ends like an image, else a folder. For folders: a folder.
         colour: See ``fuse``.
         stretch: See ``fuse``.
+        suffix: Format of the results in a folder, as ``.png``; by default that of the source whose
+            colour or depth they have, but PNG for JPEG, so as not to compress twice.
         progress: Called with how many are done, how many there are, and the file written.
 
     Returns:
-        The files written, in the format of the source whose colour or depth they have; PNG for
-        JPEG, unless ``out`` is a file and says otherwise.
+        The files written, each whole or not at all.
 
     Raises:
-        FusionkitError: for pairs that don't fit, or an output that can't be written.
+        FusionkitError: for pairs that don't fit, or an output that can't be written, can't hold
+            the pixels, or would replace a source.
     """
-    if colour not in (None, "none") and colour not in sources:
-        colour_of({modality: np.zeros((1, 1)) for modality in sources}, colour)
+    _check_stretch(stretch)
+    _check_colour(sources, colour)
+    if suffix is not None and suffix.lower() not in SUFFIXES:
+        raise FusionkitError(f"suffix: expected one of {', '.join(SUFFIXES)}, found {suffix!r}")
     pairs = find_pairs(sources)
     for pair in pairs:
         if min(pair.size) < SMALLEST:
@@ -149,13 +157,10 @@ def fuse_files(
             )
     single = all(path.is_file() for path in sources.values())
     to_file = single and out.suffix.lower() in SUFFIXES
-    if not to_file and any(out.resolve() == path.resolve() for path in sources.values()):
-        raise FusionkitError(f"the output folder {out} is a source folder; name another")
-    if to_file and any(out.resolve() == path.resolve() for path in sources.values()):
-        raise FusionkitError(f"the output {out} is one of the sources; name another file")
-    make_folder(out.parent if to_file else out)
+    _check_apart(pairs, out, to_file)
     if to_file and out.is_dir():
         raise FusionkitError(f"expected a file to write, found the folder {out}")
+    make_folder(out.parent if to_file else out)
     written = []
     for index, pair in enumerate(pairs, start=1):
         images = {modality: read_image(path) for modality, path in pair.paths.items()}
@@ -163,7 +168,7 @@ def fuse_files(
             fused = fuse(model, images, colour=colour, stretch=stretch, name=pair.id)
         except FusionkitError as error:
             raise FusionkitError(f"{pair.id}: {error}") from None
-        target = out if to_file else out / f"{pair.id}{_suffix(pair, images, colour)}"
+        target = out if to_file else out / (pair.id + (suffix or _suffix(pair, images, colour)))
         write_image(target, fused)
         written.append(target)
         progress(index, len(pairs), target)
@@ -180,7 +185,35 @@ def _suffix(pair: Pair, images: Mapping[str, NDArray[Any]], colour: str | None) 
     return ".png" if suffix.lower() in (".jpg", ".jpeg") else suffix
 
 
+def _check_stretch(stretch: str) -> None:
+    if stretch not in ("none", "minmax"):
+        raise FusionkitError(f"stretch: expected none or minmax, found {stretch!r}")
+
+
+def _check_colour(modalities: Iterable[str], colour: str | None) -> None:
+    names = list(modalities)
+    if colour not in (None, "none", *names):
+        raise FusionkitError(
+            f"colour: expected none or one of the sources {', '.join(names)}, found {colour!r}"
+            + nearest(colour, ["none", *names])
+        )
+
+
+def _check_apart(pairs: Sequence[Pair], out: Path, to_file: bool) -> None:
+    """Refuse to write over a source, or beside it under its stem, where pairing would stumble."""
+    for pair in pairs:
+        for path in pair.paths.values():
+            if to_file and out.resolve() == path.resolve():
+                raise FusionkitError(f"the output {out} is one of the sources; name another file")
+            if not to_file and (out.resolve(), pair.id) == (path.parent.resolve(), path.stem):
+                raise FusionkitError(
+                    f"the output folder {out} holds the source {path.name}; name another folder"
+                )
+
+
 def _check_image(modality: str, image: NDArray[Any]) -> None:
+    if not isinstance(image, np.ndarray):
+        raise FusionkitError(f"{modality}: expected a numpy array, found {type(image).__name__}")
     if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise FusionkitError(
             f"{modality}: expected an image of shape (h, w) or (h, w, 3), found {image.shape}"

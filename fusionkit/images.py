@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from fusionkit.decoding import TIFF, decode, decoded_size
 from fusionkit.errors import FusionkitError
 from fusionkit.files import replacing
 
@@ -32,10 +29,7 @@ Array = NDArray[np.generic]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 """The file formats that are read and written."""
 
-_TIFF = (".tif", ".tiff")
 _EIGHT_BIT_ONLY = (".jpg", ".jpeg", ".bmp")
-_ORIENTATION = 0x0112
-"""Tag of TIFF and EXIF: 1 is upright, 5 to 8 lie on their side."""
 
 
 def read_image(path: Path) -> Array:
@@ -52,9 +46,7 @@ def read_image(path: Path) -> Array:
             NaN or infinite values.
     """
     _check_file(path)
-    with _decoding(path):
-        pixels, orientation = _read_tiff(path) if _is_tiff(path) else _read_with_pillow(path)
-    return _oriented(_checked(pixels, path), orientation)
+    return decode(path)
 
 
 def write_image(path: Path, image: Array) -> None:
@@ -87,7 +79,7 @@ def write_image(path: Path, image: Array) -> None:
         )
     image = np.ascontiguousarray(image)
     with replacing(path) as temporary:
-        if suffix in _TIFF:
+        if suffix in TIFF:
             kind = "rgb" if image.ndim == 3 else "minisblack"
             tifffile.imwrite(temporary, image, photometric=kind)
         elif image.dtype == np.uint16:
@@ -105,17 +97,7 @@ def image_size(path: Path) -> tuple[int, int]:
         FusionkitError: as ``read_image``, for what the header shows.
     """
     _check_file(path)
-    with _decoding(path):
-        if _is_tiff(path):
-            with tifffile.TiffFile(path) as file:
-                page = _first_page(file)
-                height, width = page.imagelength, page.imagewidth
-                orientation = _tiff_orientation(page)
-        else:
-            with Image.open(path) as image:
-                width, height = image.size
-                orientation = _exif_orientation(image)
-    return (width, height) if orientation >= 5 else (height, width)
+    return decoded_size(path)
 
 
 def list_images(folder: Path) -> dict[str, Path]:
@@ -154,9 +136,9 @@ def to_float(image: Array) -> NDArray[np.float32]:
         FusionkitError: for a type that has no such range, NaN, or floats outside [0, 1].
     """
     if image.dtype == np.uint8:
-        return image.astype(np.float32) / 255
+        return image.astype(np.float32) / np.float32(255)
     if image.dtype == np.uint16:
-        return image.astype(np.float32) / 65535
+        return image.astype(np.float32) / np.float32(65535)
     if image.dtype not in (np.float16, np.float32, np.float64):
         raise FusionkitError(
             f"expected an image of uint8, uint16 or float in [0, 1], found {image.dtype}"
@@ -193,131 +175,3 @@ def _check_file(path: Path) -> None:
             f"{path}: expected one of the formats {', '.join(SUFFIXES)}, "
             f"found {path.suffix or 'no suffix'}"
         )
-
-
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder throws at a damaged file into one sentence of ours."""
-    log = logging.getLogger("tifffile")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)  # it logs each damaged tag on top of raising
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata, of no use to who fuses images
-            yield
-    except (FusionkitError, MemoryError):
-        raise
-    except PermissionError:
-        raise FusionkitError(f"{path} can't be read: permission denied") from None
-    except Exception as error:  # each decoder has its own family of errors
-        raise FusionkitError(f"{path} is damaged or no image: {_short(error)}") from None
-    finally:
-        log.setLevel(level)
-
-
-def _is_tiff(path: Path) -> bool:
-    return path.suffix.lower() in _TIFF
-
-
-def _is_deep_png(path: Path) -> bool:
-    with path.open("rb") as file:
-        header = file.read(26)
-    # Byte 24 of a PNG is the bit depth in its IHDR chunk.
-    return header[:8] == b"\x89PNG\r\n\x1a\n" and len(header) == 26 and header[24] == 16
-
-
-def _read_with_pillow(path: Path) -> tuple[Array, int]:
-    with Image.open(path) as image:
-        orientation = _exif_orientation(image)
-        if _is_deep_png(path):
-            # Pillow would cut 16-bit colour down to 8 bits.
-            return np.asarray(imagecodecs.png_decode(path.read_bytes())), orientation
-        if image.mode in ("1", "LA", "La"):
-            return np.asarray(image.convert("L")), orientation
-        if image.mode != "L":
-            return np.asarray(image.convert("RGB")), orientation
-        return np.asarray(image), orientation
-
-
-def _exif_orientation(image: Image.Image) -> int:
-    # The method of the base class: that of a PNG decodes all pixels to look for EXIF behind them.
-    return Image.Image.getexif(image).get(_ORIENTATION, 1)
-
-
-def _read_tiff(path: Path) -> tuple[Array, int]:
-    with tifffile.TiffFile(path) as file:
-        page = _first_page(file)
-        pages = len(file.series[0].pages)
-        if pages > 1:
-            raise FusionkitError(f"{path} is a stack of {pages} images; save each as a file")
-        kind = tifffile.PHOTOMETRIC(page.photometric).name
-        pixels = np.asarray(page.asarray())
-        if kind == "PALETTE" and page.colormap is not None:
-            pixels = (page.colormap[:, pixels] >> 8).astype(np.uint8).transpose(1, 2, 0)
-        elif kind not in ("MINISBLACK", "MINISWHITE", "RGB", "YCBCR"):
-            raise FusionkitError(f"{path}: expected grey, RGB or palette colour, found {kind}")
-        elif page.bitspersample not in (1, 8, 16, 32, 64):
-            raise FusionkitError(
-                f"{path}: expected 8 or 16 bits per channel or float, found {page.bitspersample}"
-            )
-        if kind == "MINISWHITE":
-            pixels = ~pixels if pixels.dtype.kind in "bu" else 1 - pixels
-        if page.axes == "SYX":  # colour planes one after the other
-            pixels = np.moveaxis(pixels, 0, -1)
-        return pixels, _tiff_orientation(page)
-
-
-def _first_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
-    page = file.pages.first
-    assert isinstance(page, tifffile.TiffPage)  # only later ones can be light TiffFrames
-    return page
-
-
-def _tiff_orientation(page: tifffile.TiffPage) -> int:
-    tag = page.tags.get(_ORIENTATION)
-    return 1 if tag is None else int(tag.value)
-
-
-def _oriented(pixels: Array, orientation: int) -> Array:
-    """Turn an image upright."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
-
-
-def _checked(pixels: Array, path: Path) -> Array:
-    """Bring what a decoder gave into one of the shapes and types promised."""
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        pixels = pixels[..., : pixels.shape[2] - 1]
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[..., 0]
-    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)) or not pixels.size:
-        raise FusionkitError(
-            f"{path}: expected a grey or RGB image, found an array of shape {pixels.shape}"
-        )
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * 255
-    if pixels.dtype.kind == "f":
-        bad = ~np.isfinite(pixels)
-        if bad.any():
-            row, column = np.argwhere(bad)[0][:2]
-            raise FusionkitError(
-                f"{path}: {int(bad.sum())} pixels are NaN or infinite, "
-                f"the first at row {row}, column {column}"
-            )
-        return pixels.astype(np.float32)
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise FusionkitError(
-            f"{path}: expected 8 or 16 bits per channel or float, found {pixels.dtype}"
-        )
-    return pixels.astype(pixels.dtype.newbyteorder("="))
-
-
-def _short(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "its content is of no known format"
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -10,7 +10,7 @@ from typing import Any
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.interfaces import KINDS, Component, ComponentSpec
 
-__all__ = ["RESERVED", "Entry", "Registry", "check_kind"]
+__all__ = ["RESERVED", "Entry", "Registry", "check_component", "check_kind", "parameters_of"]
 
 RESERVED: Mapping[str, frozenset[str]] = {
     kind: frozenset({"name", *extra})
@@ -138,7 +138,7 @@ def check_component(cls: type[Component], plugin: str) -> str:
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))  # type: ignore[attr-defined]
         raise FusionkitError(f"{what} does not implement {missing}")
-    for key, parameter in inspect.signature(cls).parameters.items():
+    for key, parameter in parameters_of(cls).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise FusionkitError(
                 f"{what}: its arguments are its configuration, so __init__ can't take "
@@ -149,3 +149,14 @@ def check_component(cls: type[Component], plugin: str) -> str:
                 f"{what}: the argument {key!r} clashes with a key of the configuration; rename it"
             )
     return cls.kind
+
+
+def parameters_of(cls: type[Component]) -> Mapping[str, inspect.Parameter]:
+    """Return the arguments of a component, none if it has no ``__init__`` of its own.
+
+    What ``nn.Module`` takes is no configuration.
+    """
+    own = [base for base in cls.__mro__ if issubclass(base, Component)]
+    if not any("__init__" in base.__dict__ for base in own):
+        return {}
+    return inspect.signature(cls).parameters

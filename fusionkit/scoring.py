@@ -8,13 +8,28 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from fusionkit.api import grey_tensor
-from fusionkit.errors import FusionkitError
-from fusionkit.images import list_images, read_image
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fusionkit.arguments import make_spec
+from fusionkit.errors import FusionkitError, nearest
+from fusionkit.functional.colour import grey_u8
+from fusionkit.images import list_images, read_image, to_float
 from fusionkit.interfaces import Metric
+from fusionkit.registry import Registry
 
-__all__ = ["Score", "means", "score_files", "score_folders", "to_csv"]
+__all__ = [
+    "Score",
+    "grey_tensor",
+    "means",
+    "metrics_of",
+    "score_files",
+    "score_folders",
+    "to_csv",
+]
 
 
 @dataclass(frozen=True)
@@ -99,3 +114,43 @@ def to_csv(scores: Sequence[Score]) -> str:
     writer.writerow(["image", "metric", "value"])
     writer.writerows((s.image, s.metric, repr(s.value)) for s in scores)
     return text.getvalue()
+
+
+def metrics_of(
+    registry: Registry, profile: str, names: Sequence[str] | None = None
+) -> list[Metric]:
+    """Build the metrics of a profile, all or those named.
+
+    Raises:
+        FusionkitError: for an unknown metric or profile.
+    """
+    classes: dict[str, Any] = {
+        entry.cls.name: entry.cls for entry in registry if entry.cls.kind == "metric"
+    }
+    profiles = sorted({p for cls in classes.values() for p in cls.profiles})
+    if profile not in profiles:
+        raise FusionkitError(
+            f"no metric profile is called {profile!r} (there are: {', '.join(profiles) or 'none'})"
+            + nearest(profile, profiles)
+        )
+    there = [name for name, cls in classes.items() if profile in cls.profiles]
+    for name in names or ():
+        if name not in there:
+            raise FusionkitError(
+                f"the profile {profile!r} has no metric {name!r} (it has: {', '.join(there)})"
+                + nearest(name, there)
+            )
+    return [
+        registry.build(make_spec(registry, "metric", name, {"profile": profile}))
+        for name in names or there
+    ]
+
+
+def grey_tensor(image: NDArray[Any]) -> torch.Tensor:
+    """Return an image as (1, 1, h, w) grey float32 in [0, 1]; 8-bit colour rounded as OpenCV."""
+    if image.ndim == 3 and image.dtype == np.uint8:
+        image = grey_u8(image)
+    values = torch.from_numpy(to_float(np.ascontiguousarray(image)))
+    if values.ndim == 3:
+        values = values @ torch.tensor([0.299, 0.587, 0.114])
+    return values[None, None]

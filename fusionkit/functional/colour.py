@@ -15,7 +15,8 @@ _RED, _GREEN, _BLUE = 0.299, 0.587, 0.114
 def luminance(rgb: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 1 h w"]:
     """Return Y = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601)."""
     red, green, blue = rgb.unbind(-3)
-    return (_RED * red + _GREEN * green + _BLUE * blue).unsqueeze(-3)
+    # Written around green, so that grey comes back bit by bit: 0.299 + 0.587 + 0.114 isn't 1.
+    return (green + _RED * (red - green) + _BLUE * (blue - green)).unsqueeze(-3)
 
 
 def split_chroma(

@@ -60,26 +60,41 @@ def infrared_camera(scene: Scene, draws: Draws) -> Array:
 
 
 def _blur(x: Array, sigma: float) -> Array:
+    """Gaussian blur of (c, h, w), replicated borders, as sums of shifted images."""
     reach = max(1, round(3 * sigma))
-    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    taps = torch.exp(-(offsets**2) / (2 * sigma**2))
-    taps = taps / taps.sum()
-    image = torch.from_numpy(np.ascontiguousarray(x))[:, None]
-    image = F.pad(image, (reach,) * 4, mode="replicate")
-    image = F.conv2d(image, taps.view(1, 1, 1, -1))
-    return F.conv2d(image, taps.view(1, 1, -1, 1))[:, 0].numpy()
+    offsets = np.arange(reach + 1, dtype=np.float32)
+    taps = np.exp(-(offsets**2) / (2 * sigma**2))
+    taps /= taps[0] + 2 * taps[1:].sum()
+    for axis in (1, 2):
+        widths = [(0, 0)] * 3
+        widths[axis] = (reach, reach)
+        padded = np.pad(x, widths, mode="edge")
+        length = x.shape[axis]
+
+        def shifted(by: int, axis: int = axis, padded: Array = padded, n: int = length) -> Array:
+            return padded[(slice(None),) * axis + (slice(reach + by, reach + by + n),)]
+
+        total = taps[0] * shifted(0)
+        for k in range(1, reach + 1):
+            total += taps[k] * (shifted(k) + shifted(-k))
+        x = total
+    return x
 
 
 def _bloom(radiance: Array, strength: float) -> Array:
     """Light that bright sources scatter inside the lens: what exceeds white, spread widely."""
-    excess = torch.from_numpy(np.maximum(radiance - 1.0, 0))[None]
+    excess = np.maximum(radiance - 1.0, 0)
+    if not excess.any():
+        return excess
+    # What is spread widely needs no fine grid.
     size = radiance.shape[-1]
-    small = F.avg_pool2d(excess, 4, ceil_mode=True)[0].numpy()
-    near = _blur(small, 1.2)
-    far = _blur(small, 4.0)
-    spread = torch.from_numpy(0.5 * near + 2.2 * far)[None]
-    full = F.interpolate(spread, size=(size, size), mode="bilinear", align_corners=False)
-    return (strength * full[0]).numpy()
+    spread = np.zeros_like(radiance)
+    for step, sigma, weight in ((4, 1.2, 0.5), (8, 2.0, 2.2)):
+        small = F.avg_pool2d(torch.from_numpy(excess)[None], step, ceil_mode=True)[0]
+        blurred = torch.from_numpy(_blur(small.numpy(), sigma))[None]
+        full = F.interpolate(blurred, size=(size, size), mode="bilinear", align_corners=False)
+        spread += weight * full[0].numpy()
+    return strength * spread
 
 
 def _eight_bit(x: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,12 @@ class Surface:
     grain: float = 0.08
     warmth: float = 0.3
 
+    @cached_property
+    def column(self) -> Array:
+        """All that is blended, as an (8, 1, 1) array: albedo, glow, temperature, emissivity."""
+        values = (*self.albedo, *self.glow, self.temperature, self.emissivity)
+        return np.array(values, np.float32)[:, None, None]
+
 
 class Canvas:
     """Square maps of all that a camera could see of a scene; painted back to front.
@@ -59,10 +66,10 @@ class Canvas:
 
     def __init__(self, size: int, textures: Array):
         self.size = size
-        self.albedo = np.zeros((3, size, size), np.float32)
-        self.glow = np.zeros((3, size, size), np.float32)
-        self.temperature = np.zeros((size, size), np.float32)
-        self.emissivity = np.ones((size, size), np.float32)
+        # One block for all that is blended, as many small operations would cost more.
+        self._blended = np.zeros((8, size, size), np.float32)
+        self.albedo, self.glow = self._blended[:3], self._blended[3:6]
+        self.temperature, self.emissivity = self._blended[6], self._blended[7]
         self.depth = np.full((size, size), 1e3, np.float32)
         self.label = np.zeros((size, size), np.uint8)
         self.instance = np.zeros((size, size), np.uint8)
@@ -106,23 +113,18 @@ class Canvas:
         top, left = corner
         h, w = alpha.shape
         window = (slice(top, top + h), slice(left, left + w))
-        relief = self._textures[:, window[0], window[1]]
-        tone = (1 + surface.grain * relief[0]) * shade
-        albedo = self.albedo[(slice(None), *window)]
-        colour = np.array(surface.albedo, np.float32)[:, None, None] * tone
+        relief = self._textures[(slice(None), *window)]
+        change = np.empty((8, h, w), np.float32)
+        colour = change[:3]
+        np.multiply(surface.column[:3], (1 + surface.grain * relief[0]) * shade, out=colour)
         np.minimum(colour, 0.98, out=colour)
         np.maximum(colour, 0.01, out=colour)
-        colour -= albedo
-        colour *= alpha
-        albedo += colour
-        glow = self.glow[(slice(None), *window)]
-        if any(surface.glow):
-            glow += alpha * (np.array(surface.glow, np.float32)[:, None, None] - glow)
-        else:
-            glow *= 1 - alpha
-        temperature, emissivity = self.temperature[window], self.emissivity[window]
-        temperature += alpha * (surface.temperature + surface.warmth * relief[1] - temperature)
-        emissivity += alpha * (np.float32(surface.emissivity) - emissivity)
+        change[3:] = surface.column[3:]
+        change[6] += surface.warmth * relief[1]
+        blended = self._blended[(slice(None), *window)]
+        change -= blended
+        change *= alpha
+        blended += change
         solid = alpha > 0.5
         self.depth[window][solid] = depth[solid] if isinstance(depth, np.ndarray) else depth
         self.label[window][solid] = _INDEX[label]

@@ -55,7 +55,8 @@ class Draws:
         """Return (count, size, size) noise of several octaves, zero mean and unit variance."""
         total = torch.zeros(count, 1, size, size)
         cells, amplitude = 4, 1.0
-        while cells < size:
+        # Octaves that double, but the finest: single pixels, below.
+        while cells <= size // 4:
             coarse = torch.randn(count, 1, cells, cells, generator=self._generator)
             total += amplitude * F.interpolate(coarse, size=(size, size), mode="bilinear")
             cells, amplitude = cells * 2, amplitude * 0.62

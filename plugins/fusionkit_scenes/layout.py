@@ -82,8 +82,8 @@ def _sky(scene: Scene, draws: Draws) -> None:
 def _skyline(scene: Scene, draws: Draws, vanishing: float) -> None:
     """Houses and trees beside the road, the far ones first."""
     canvas, size, horizon = scene.canvas, scene.canvas.size, scene.horizon
-    for step in range(draws.integer(3, 6)):
-        near = step / 6
+    for step in range(draws.integer(3, 5)):
+        near = step / 5
         depth = 140 * (1 - near) + 22
         foot = horizon + 0.02 * size + 0.10 * near * size
         side = draws.choice((-1, 1))
@@ -129,17 +129,19 @@ def _ground(scene: Scene, draws: Draws, vanishing: float) -> tuple[float, float]
     across = (xs - edge_left) / np.maximum(edge_right - edge_left, 1e-3)
     phase = draws.uniform(0, 9)
     dashed = ((depth + phase) % 9 < 4.5).astype(np.float32)
+    # Coverage in units of the line's own width, so that far lines thin out.
+    width = np.maximum(edge_right - edge_left, 1e-3)
+    markings = np.zeros_like(across)
     for place, wide, pattern in ((0.04, 0.012, 1.0), (0.96, 0.012, 1.0), (0.5, 0.014, dashed)):
-        # Coverage in units of the line's own width, so that far lines thin out.
-        width = np.maximum(edge_right - edge_left, 1e-3)
-        line = np.clip((wide - np.abs(across - place)) * width + 0.5, 0, 1)
+        line = np.minimum(np.maximum((wide - np.abs(across - place)) * width + 0.5, 0), 1)
         line *= np.minimum(1, 2.5 * wide * width) * pattern
-        canvas.paint(line.astype(np.float32), (first, 0), white, "road", depth)
+        np.maximum(markings, line, out=markings)
     if draws.chance(0.3):
         start = draws.uniform(0.35, 0.6)
         stripes = ((across * 14) % 1 < 0.5) & (down > start) & (down < start + 0.16)
         stripes &= (across > 0.06) & (across < 0.94)
-        canvas.paint(stripes.astype(np.float32), (first, 0), white, "road", depth)
+        markings[stripes] = 1
+    canvas.paint(markings, (first, 0), white, "road", depth)
     return left, right
 
 

@@ -236,7 +236,7 @@ def tree(canvas: Canvas, draws: Draws, weather: Weather, x: float, y: float, tal
     leaves = Surface((0.5 * green, green, 0.32 * green), weather.air - 0.5 + weather.sunny, 0.97,
                      grain=0.38, warmth=0.9)
     canvas.stroke(x, y, x, y - 0.5 * tall, 0.07 * tall, bark, "tree", depth)
-    for _ in range(draws.integer(5, 8)):
+    for _ in range(draws.integer(4, 6)):
         cx, cy = x + draws.uniform(-0.22, 0.22) * tall, y - draws.uniform(0.5, 0.85) * tall
         r = draws.uniform(0.13, 0.24) * tall
         tone = draws.uniform(0.75, 1.25)

@@ -1,0 +1,23 @@
+"""What any fusion run needs: image folders, the metrics, and the stages after training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fusionkit import hookimpl
+
+if TYPE_CHECKING:
+    from fusionkit.interfaces import Component
+
+
+@hookimpl
+def fusionkit_components() -> Iterable[type[Component]]:
+    """The data set ``paired-folders``, the metrics, and the stages fuse, evaluate, report."""
+    from fusionkit_standard.evaluate import Evaluate
+    from fusionkit_standard.folders import PairedFolders
+    from fusionkit_standard.fuse import Fuse
+    from fusionkit_standard.metrics import METRICS
+    from fusionkit_standard.report import Report
+
+    return [PairedFolders, *METRICS, Fuse, Evaluate, Report]

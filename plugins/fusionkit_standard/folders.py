@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError
-from fusionkit.functional.colour import split_chroma
+from fusionkit.functional.colour import luminance, split_chroma
+from fusionkit.fusing import colour_of
 from fusionkit.images import read_image, to_float
 from fusionkit.interfaces import Dataset, Modalities, Sample
 from fusionkit.pairs import Pair, find_pairs
@@ -24,6 +25,10 @@ FOLDER_NAMES: Mapping[str, tuple[str, ...]] = {
     "visible": ("visible", "vi", "vis", "rgb"),
 }
 """What folders of a modality are usually called, apart from the modality's own name."""
+
+Arrays = Mapping[str, NDArray[np.generic]]
+_STREAMED = 8
+"""How many decoded pairs ``store="stream"`` keeps."""
 
 
 class PairedFolders(Dataset):
@@ -45,7 +50,12 @@ class PairedFolders(Dataset):
         min_contrast: Patches where (p90 - p10) / p90 of any source is less are left out. Unlike
             in EMMA's official code, this takes a patch that is black (p90 = 0) for one without
             contrast; there the NaN of 0 / 0 kept it.
-        store: ``memory`` keeps the decoded images; ``stream`` reads them again when needed.
+        store: ``memory`` keeps the decoded images, as integers where the files hold integers;
+            ``stream`` reads them again when needed.
+
+    Raises:
+        FusionkitError: for folders that can't be found, images without partner, pairs of unequal
+            size, or a file that can't be read.
     """
 
     name = "paired-folders"
@@ -64,43 +74,43 @@ class PairedFolders(Dataset):
         self.pairs = find_pairs(_folders(modalities, root, folders))
         self.patch, self.stride, self.min_contrast = patch, stride, min_contrast
         self.val = val
-        self._read_again = lru_cache(maxsize=8)(_read)
-        self._kept: list[Mapping[str, NDArray[np.generic]]] | None = None
+        self._kept: OrderedDict[int, Arrays] = OrderedDict()
+        self._limit = len(self.pairs) if store == "memory" else _STREAMED
         # Reading everything finds damaged files now rather than hours into the training.
-        images = (_read(pair) for pair in self.pairs)
-        if store == "memory":
-            self._kept = list(images)
-        else:
-            for _ in images:
-                pass
+        for index in range(len(self.pairs)):
+            self._arrays(index)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return a pair, whole, with the chroma of its colour source."""
-        arrays = self._arrays(index)
-        images: dict[str, Tensor] = {}
-        chroma = None
-        for modality, array in arrays.items():
-            values = torch.from_numpy(to_float(array))
-            if values.ndim == 2:
-                images[modality] = values[None]
-                continue
-            images[modality], colours = split_chroma(values.movedim(-1, 0).contiguous())
-            coloured = bool((array != array[..., :1]).any())
-            if coloured and (chroma is None or modality == "visible"):
-                chroma = colours
-        bits = 8 if all(a.dtype == np.uint8 for a in arrays.values()) else 16
-        return Sample(self.pairs[index].id, images, chroma=chroma, bits=bits)
+        """Return a pair, whole, with the chroma of its colour source; IndexError past the end."""
+        arrays = self._arrays(range(len(self.pairs))[index])
+        kept = colour_of(arrays, None)
+        chroma = None if kept is None else split_chroma(_tensor(arrays[kept]))[1]
+        return Sample(self.pairs[index].id, _luminances(arrays), chroma=chroma, bits=_bits(arrays))
 
-    def _arrays(self, index: int) -> Mapping[str, NDArray[np.generic]]:
-        if self._kept is not None:
-            return self._kept[index]
-        return self._read_again(self.pairs[index])
+    def cut(self, index: int, top: int, left: int) -> Sample:
+        """Return the patch of pair ``index`` whose first pixel is at ``top``, ``left``."""
+        rows, columns = slice(top, top + self.patch), slice(left, left + self.patch)
+        arrays = {name: array[rows, columns] for name, array in self._arrays(index).items()}
+        return Sample(
+            self.pairs[index].id, _luminances(arrays), crop=(top, left), bits=_bits(arrays)
+        )
+
+    def _arrays(self, index: int) -> Arrays:
+        if index not in self._kept:
+            self._kept[index] = _read(self.pairs[index])
+            if len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(index)
+        return self._kept[index]
 
     def splits(self) -> Mapping[str, Sequence[int]]:
-        """Return ``train`` and ``val``; at least one pair for validation unless ``val`` is 0."""
+        """Return ``train`` and ``val``.
+
+        At least one pair is for validation unless ``val`` is 0, and one at least for training.
+        """
         count = len(self.pairs)
         held_out = min(max(1, round(self.val * count)), count - 1) if self.val else 0
         return {"train": range(count - held_out), "val": range(count - held_out, count)}
@@ -114,23 +124,30 @@ class PairedFolders(Dataset):
         places: list[tuple[int, int, int]] = []
         side = self.patch
         for index in indices:
+            self._check_patch(self.pairs[index])
             height, width = self.pairs[index].size
-            if min(height, width) < side:
-                raise FusionkitError(
-                    f"the pair {self.pairs[index].id} has {height}x{width} pixels, fewer than a "
-                    f"patch of {side}x{side}; set patch to {min(height, width) // 16 * 16} or less"
-                )
-            images = torch.cat(list(self[index].images.values()))
+            images = torch.cat(list(_luminances(self._arrays(index)).values()))
             for top in range(0, height - side + 1, self.stride):
                 for left in range(0, width - side + 1, self.stride):
                     if self._has_contrast(images[:, top : top + side, left : left + side]):
                         places.append((index, top, left))
         if not places and indices:
             raise FusionkitError(
-                f"no patch of the {len(indices)} training pairs has the contrast "
+                f"no patch of the {len(indices)} pairs has the contrast "
                 f"min_contrast={self.min_contrast} in all modalities; lower it"
             )
         return _Patches(self, places)
+
+    def _check_patch(self, pair: Pair) -> None:
+        height, width = pair.size
+        if min(height, width) >= self.patch:
+            return
+        fitting = min(height, width) // 16 * 16
+        raise FusionkitError(
+            f"{next(iter(pair.paths.values()))} has {height}x{width} pixels, less than a patch of "
+            f"{self.patch}x{self.patch}; "
+            + (f"set patch to {fitting} or less" if fitting else "leave that pair out")
+        )
 
     def _has_contrast(self, patch: Tensor) -> bool:
         levels = torch.quantile(patch.flatten(1), torch.tensor([0.1, 0.9]), dim=1)
@@ -149,20 +166,29 @@ class _Patches(Sequence[Sample]):
         return len(self._places)
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        which, top, left = self._places[index]
-        whole, side = self._dataset[which], self._dataset.patch
-        images = {
-            modality: image[:, top : top + side, left : left + side].clone()
-            for modality, image in whole.images.items()
-        }
-        return Sample(whole.id, images, crop=(top, left), bits=whole.bits)
+        return self._dataset.cut(*self._places[index])
 
 
-def _read(pair: Pair) -> Mapping[str, NDArray[np.generic]]:
+def _tensor(array: NDArray[np.generic]) -> Tensor:
+    """Return (c, h, w) float32 in [0, 1], c = 1 or 3."""
+    values = torch.from_numpy(to_float(array))
+    return values[None] if values.ndim == 2 else values.movedim(-1, 0).contiguous()
+
+
+def _luminances(arrays: Arrays) -> dict[str, Tensor]:
+    tensors = {modality: _tensor(array) for modality, array in arrays.items()}
+    return {m: luminance(x) if x.shape[0] == 3 else x for m, x in tensors.items()}
+
+
+def _bits(arrays: Arrays) -> int:
+    return 8 if all(array.dtype == np.uint8 for array in arrays.values()) else 16
+
+
+def _read(pair: Pair) -> Arrays:
     images = {modality: read_image(path) for modality, path in pair.paths.items()}
     for modality, image in images.items():
         try:
-            to_float(image[:1, :1] if image.dtype.kind != "f" else image)
+            to_float(image if image.dtype.kind == "f" else image[:1, :1])
         except FusionkitError as error:
             raise FusionkitError(f"{pair.paths[modality]}: {error}") from None
     return images

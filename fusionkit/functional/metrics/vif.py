@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from fusionkit.errors import FusionkitError
 
@@ -15,6 +16,7 @@ SMALLEST = 41
 
 _NOISE = 2.0
 _EPSILON = 1e-10
+_TILE = 24
 
 
 def visual_information_fidelity(
@@ -26,6 +28,10 @@ def visual_information_fidelity(
     pixels with sigma = N/5, valid convolution, noise variance 2. A source without any variance,
     which has no information to lose, counts as 1.
 
+    Args:
+        fused: (b, 1, h, w), 0 .. 255.
+        sources: Images of the same shape.
+
     Raises:
         FusionkitError: for images of fewer than 41 pixels a side.
     """
@@ -34,37 +40,51 @@ def visual_information_fidelity(
             f"VIF needs images of at least {SMALLEST}x{SMALLEST} pixels, "
             f"found {fused.shape[-2]}x{fused.shape[-1]}; choose other metrics"
         )
-    count = len(sources)
-    values = _vifp(torch.cat(list(sources)), fused.repeat(count, 1, 1, 1))
-    return values.view(count, -1).sum(dim=0)
+    # One image at a time: what a scale works on then stays in a processor's cache.
+    images = torch.stack([fused, *sources]).unbind(dim=1)
+    return torch.stack([_vifp(image[0], image[1:]).sum() for image in images])
 
 
-def _vifp(reference: Tensor, distorted: Tensor) -> Tensor:
+def _vifp(fused: Float[Tensor, "1 h w"], sources: Float[Tensor, "m 1 h w"]) -> Float[Tensor, " m"]:
+    """Return VIFp of one image against each of its sources."""
+    fused, sources = fused.double(), sources.double()
     # Variances don't change with the mean; without it the subtractions below lose less.
-    shift = reference.double().mean(dim=(1, 2, 3), keepdim=True)
-    reference, distorted = reference.double() - shift, distorted.double() - shift
-    kept = reference.new_zeros(reference.shape[0])
+    fused = fused - fused.mean()
+    sources = sources - sources.mean(dim=(1, 2, 3), keepdim=True)
+    kept = sources.new_zeros(len(sources))
     there = kept.clone()
-    for scale in range(1, 5):
-        window = _gaussian(2 ** (5 - scale) + 1).to(reference.device)
-        if scale > 1:
-            reference = _blur(reference, window)[..., ::2, ::2]
-            distorted = _blur(distorted, window)[..., ::2, ::2]
-        mean_r, mean_d = _blur(reference, window), _blur(distorted, window)
-        var_r = (_blur(reference * reference, window) - mean_r**2).clamp_min(0)
-        var_d = (_blur(distorted * distorted, window) - mean_d**2).clamp_min(0)
-        covariance = _blur(reference * distorted, window) - mean_r * mean_d
-        gain = covariance / (var_r + _EPSILON)
-        residue = var_d - gain * covariance
-        flat_r, flat_d = var_r < _EPSILON, var_d < _EPSILON
-        gain = gain.masked_fill(flat_r | flat_d, 0)
-        residue = torch.where(flat_r, var_d, residue).masked_fill(flat_d, 0)
-        var_r = var_r.masked_fill(flat_r, 0)
-        residue = torch.where(gain < 0, var_d, residue).clamp_min(_EPSILON)
-        gain = gain.clamp_min(0)
-        kept += torch.log10(1 + gain**2 * var_r / (residue + _NOISE)).sum(dim=(1, 2, 3))
-        there += torch.log10(1 + var_r / _NOISE).sum(dim=(1, 2, 3))
-    return torch.where(there > 0, kept / there.clamp_min(1e-30), torch.ones_like(kept))
+    for size in (17, 9, 5, 3):
+        window = _gaussian(size).to(fused.device)
+        if size < 17:
+            fused, sources = (_blur(x, window, step=2) for x in (fused, sources))
+        kept_here, there_here = _information(fused, sources, window)
+        kept += kept_here
+        there += there_here
+    return torch.where(there > 0, kept / there.clamp_min(1e-30), 1.0)
+
+
+def _information(
+    fused: Float[Tensor, "1 h w"], sources: Float[Tensor, "m 1 h w"], window: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
+    """Return what the fused image keeps of each source's information at one scale, and all of it.
+
+    The gain g and the residue v of the local model F = g A + noise of variance v give
+    log10(1 + g^2 var(A) / (v + 2)) and log10(1 + var(A) / 2), summed over the pixels.
+    """
+    mean_f, mean_s = _blur(fused, window), _blur(sources, window)
+    var_f = _blur(fused**2, window).addcmul(mean_f, mean_f, value=-1).clamp_min_(0)
+    var_s = _blur(sources**2, window).addcmul(mean_s, mean_s, value=-1).clamp_min_(0)
+    covariance = _blur(fused * sources, window).addcmul(mean_f, mean_s, value=-1)
+    gain = covariance / (var_s + _EPSILON)
+    residue = var_f - gain * covariance
+    # Where one of the two is flat the model has no gain; nor does a reversed image pass for one.
+    flat_f, flat_s = var_f < _EPSILON, var_s < _EPSILON
+    lost = (gain <= 0) | flat_s | flat_f
+    gain = gain.masked_fill_(lost, 0)
+    signal = gain.square_().mul_(var_s.masked_fill(flat_s, 0))
+    kept = signal.div_(residue.clamp_min_(_EPSILON).add_(_NOISE)).add_(1).log_()
+    there = var_s.masked_fill_(flat_s, 0).div_(_NOISE).add_(1).log_()
+    return kept.sum(dim=(1, 2, 3)), there.sum(dim=(1, 2, 3))
 
 
 def _gaussian(size: int) -> Float[Tensor, " n"]:
@@ -73,19 +93,24 @@ def _gaussian(size: int) -> Float[Tensor, " n"]:
     return weights / weights.sum()
 
 
-def _blur(x: Tensor, window: Tensor) -> Tensor:
-    """Convolve with the window in both directions, valid pixels only.
+def _blur(
+    x: Float[Tensor, "*b h w"], window: Float[Tensor, " n"], step: int = 1
+) -> Float[Tensor, "*b h2 w2"]:
+    """Convolve with the symmetric window in both directions; every ``step``-th valid pixel.
 
-    As sums of shifted images: the window is symmetric, so pairs share a product, and this beats
-    torch's float64 convolution on a CPU several times over.
+    A strip of 24 results is the product of a banded matrix with the pixels that it depends on:
+    several times faster on a CPU than torch's convolution of float64.
     """
-    for axis in (-2, -1):
-        size = len(window)
-        length = x.shape[axis] - size + 1
-        half = size // 2
-        total = x.narrow(axis, half, length) * window[half]
-        for k in range(half):
-            pair = x.narrow(axis, k, length) + x.narrow(axis, size - 1 - k, length)
-            total += pair * window[k]
-        x = total
-    return x
+    n = len(window)
+    height, width = ((side - n) // step + 1 for side in x.shape[-2:])
+    reach = step * (_TILE - 1) + n
+    band = x.new_zeros(_TILE, reach)
+    for row in range(_TILE):
+        band[row, row * step : row * step + n] = window
+    missing = (_TILE * step * -(-count // _TILE) - step + n for count in (height, width))
+    bottom, right = (want - side for want, side in zip(missing, x.shape[-2:], strict=True))
+    x = F.pad(x, (0, right, 0, bottom))
+    strips = x.unfold(-2, reach, _TILE * step)  # (*b, strip, w, pixel)
+    x = (band @ strips.transpose(-1, -2)).flatten(-3, -2)
+    strips = x.unfold(-1, reach, _TILE * step)  # (*b, h, strip, pixel)
+    return F.linear(strips.contiguous(), band).flatten(-2)[..., :height, :width]

@@ -1,0 +1,123 @@
+"""Stage ``evaluate``: scores what ``fuse`` wrote, and says whether fusion has collapsed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from fusionkit.errors import FusionkitError
+from fusionkit.files import write_json, write_text
+from fusionkit.functional.collapse import intensity_shares, shares, unexplained, verdict
+from fusionkit.images import list_images, read_image
+from fusionkit.interfaces import Metric, Stage
+from fusionkit.progress import ProgressBar
+from fusionkit.run import Run
+from fusionkit.scoring import Score, grey_tensor, means, metrics_of, to_csv
+from fusionkit_standard.pairs import test_pairs
+
+
+class Evaluate(Stage):
+    """Score the fused images as saved, for the backbone and the baselines.
+
+    Writes ``metrics.json`` (means and spread per method, the verdict on collapse) and one
+    ``scores/METHOD.csv`` per method with the columns image, metric, value.
+
+    Args:
+        metrics: Names of metrics; all of the profile if left out.
+        profile: Whose conventions.
+    """
+
+    name = "evaluate"
+
+    def __init__(self, metrics: tuple[str, ...] | None = None, profile: str = "cddfuse"):
+        self.metrics = metrics
+        self.profile = profile
+
+    def check(self, run: Run) -> None:
+        """All metrics must exist in the profile, and a stage before this one must fuse."""
+        self._metrics(run)
+        if "fuse" not in [stage.name for stage in run.config.stages]:
+            raise FusionkitError("scores what the stage `fuse` writes, and there is none")
+
+    def run(self, run: Run) -> None:
+        """Score every method on every pair, on the first process."""
+        if not run.is_first:
+            return
+        metrics = self._metrics(run)
+        dataset, indices = test_pairs(run)
+        by_id = {dataset[index].id: index for index in indices}
+        methods = sorted(path.name for path in (run.folder / "grey").iterdir())
+        methods.sort(key=lambda name: name != run.config.backbone.name)
+        scores: dict[str, list[Score]] = {method: [] for method in methods}
+        measures: dict[str, list[tuple[list[float], list[float], float]]] = {}
+        files = {method: list_images(run.folder / "grey" / method) for method in methods}
+        with ProgressBar("evaluate", len(methods) * len(files[methods[0]])) as bar:
+            for method in methods:
+                for name, path in files[method].items():
+                    sample = dataset[by_id[name]]
+                    fused = grey_tensor(read_image(path))
+                    sources = {m: _saved(sample.images[m]) for m in run.config.modalities}
+                    for metric in metrics:
+                        value = float(metric(fused, sources)[0])
+                        scores[method].append(Score(name, metric.name, value))
+                    images = list(sources.values())
+                    measures.setdefault(method, []).append(
+                        (
+                            shares(fused, images)[0].tolist(),
+                            intensity_shares(fused, images)[0].tolist(),
+                            float(unexplained(fused, images)[0]),
+                        )
+                    )
+                    bar.step()
+        folder = run.folder / "scores"
+        folder.mkdir(exist_ok=True)
+        for method, found in scores.items():
+            write_text(folder / f"{method}.csv", to_csv(found))
+        result = {
+            "profile": self.profile,
+            "images": len(files[methods[0]]),
+            "better": {m.name: "higher" if m.higher_is_better else "lower" for m in metrics},
+            "methods": {
+                method: {
+                    name: {"mean": mean, "std": spread}
+                    for name, (mean, spread) in means(found).items()
+                }
+                for method, found in scores.items()
+            },
+            "carries": {
+                method: _verdict(run.config.modalities, found)
+                for method, found in measures.items()
+            },
+        }
+        write_json(run.folder / "metrics.json", result)
+        run.log(0, {name: v["mean"] for name, v in result["methods"][methods[0]].items()})
+        if problem := result["carries"][methods[0]]["problem"]:
+            print(f"warning: {problem}", flush=True)
+
+    def _metrics(self, run: Run) -> list[Metric]:
+        return metrics_of(run.plugins.registry, self.profile, self.metrics)
+
+
+def _saved(image: torch.Tensor) -> torch.Tensor:
+    """A source as an 8-bit grey image, which the metrics are defined on."""
+    return ((image * 255).round() / 255)[None]
+
+
+def _verdict(
+    modalities: Sequence[str], found: Sequence[tuple[list[float], list[float], float]]
+) -> dict[str, Any]:
+    def mean(values: Sequence[float]) -> float:
+        return math.fsum(values) / len(values)
+
+    gradients = {m: mean([f[0][k] for f in found]) for k, m in enumerate(modalities)}
+    intensities = {m: mean([f[1][k] for f in found]) for k, m in enumerate(modalities)}
+    judged = verdict(gradients, intensities, mean([f[2] for f in found]))
+    return {
+        "gradients": judged.shares,
+        "intensities": judged.intensities,
+        "unexplained": judged.unexplained,
+        "problem": judged.problem,
+    }

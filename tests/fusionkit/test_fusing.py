@@ -1,0 +1,303 @@
+"""Fusing arrays and files, with a backbone that averages: what comes out is known exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.color import rgb2ycbcr
+
+from fusionkit.errors import FusionkitError
+from fusionkit.fusing import fuse, fuse_files
+from fusionkit.images import read_image, write_image
+from fusionkit.interfaces import Backbone, Images
+
+
+class Mean(Backbone):
+    """The mean of the sources, for sizes in steps of 16 only."""
+
+    name = "mean"
+    stride = 16
+
+    def forward(self, sources: Images) -> torch.Tensor:
+        for x in sources.values():
+            assert x.shape[-2] % 16 == 0
+            assert x.shape[-1] % 16 == 0
+            assert x.dtype == torch.float32
+        return torch.stack(list(sources.values())).mean(dim=0)
+
+
+class Broken(Backbone):
+    """Gives NaN, as a network whose training diverged."""
+
+    name = "broken"
+
+    def forward(self, sources: Images) -> torch.Tensor:
+        return next(iter(sources.values())) * torch.nan
+
+
+def picture(dtype: type = np.uint8, channels: int = 1, size=(40, 53), seed: int = 0) -> np.ndarray:
+    shape = (*size, channels) if channels > 1 else size
+    noise = np.random.default_rng(seed).random(shape)
+    if np.dtype(dtype).kind == "f":
+        return noise.astype(dtype)
+    return np.rint(noise * np.iinfo(dtype).max).astype(dtype)
+
+
+@settings(deadline=None, max_examples=30)
+@given(h=st.integers(16, 70), w=st.integers(16, 70))
+def test_any_size_comes_back_exactly(h, w):
+    ir, vi = picture(size=(h, w)), picture(size=(h, w), seed=1)
+    fused = fuse(Mean(), {"infrared": ir, "visible": vi})
+    assert fused.shape == (h, w)
+    exact = (ir.astype(float) + vi) / 2
+    assert np.abs(fused - exact).max() <= 0.5 + 1e-4
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_same_image_twice_comes_back_bit_by_bit(dtype, channels):
+    image = picture(dtype, channels)
+    fused = fuse(Mean(), {"infrared": image, "visible": image})
+    assert fused.dtype == dtype
+    if np.dtype(dtype).kind == "f":
+        np.testing.assert_allclose(fused, image, atol=1e-6)
+    else:
+        assert np.array_equal(fused, image)
+
+
+def test_chroma_of_the_colour_source_is_put_back():
+    # Weak colours and a middling brightness, so that no pixel needs its chroma scaled down.
+    vi = (100 + 40 * picture(np.float32, 3)).astype(np.uint8)
+    ir = (100 + 40 * picture(np.float32)).astype(np.uint8)
+    fused = fuse(Mean(), {"infrared": ir, "visible": vi})
+    assert fused.shape == vi.shape
+    grey = fuse(Mean(), {"infrared": ir, "visible": vi}, colour="none")
+    assert grey.shape == ir.shape
+    assert np.abs(rgb2ycbcr(fused)[..., 1:] - rgb2ycbcr(vi)[..., 1:]).max() < 1.0
+    assert np.abs(cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY).astype(int) - grey).max() <= 1
+
+
+def test_the_colour_source_is_found():
+    ir, vi, other = picture(), picture(np.uint8, 3, seed=1), picture(np.uint8, 3, seed=2)
+    model = Mean()
+    found = fuse(model, {"infrared": ir, "camera": other, "visible": vi})
+    assert np.array_equal(
+        found, fuse(model, {"infrared": ir, "camera": other, "visible": vi}, colour="visible")
+    )
+    first = fuse(model, {"ir": ir, "b": other, "a": vi})
+    assert np.array_equal(first, fuse(model, {"ir": ir, "b": other, "a": vi}, colour="b"))
+    assert not np.array_equal(first, fuse(model, {"ir": ir, "b": other, "a": vi}, colour="a"))
+
+
+def test_grey_stored_as_rgb_counts_as_grey_unless_named():
+    ir, vi = picture(), picture(seed=1)
+    rgb = np.repeat(vi[..., None], 3, axis=2)
+    grey = fuse(Mean(), {"infrared": ir, "visible": vi})
+    assert np.array_equal(fuse(Mean(), {"infrared": ir, "visible": rgb}), grey)
+    named = fuse(Mean(), {"infrared": ir, "visible": rgb}, colour="visible")
+    assert named.shape == rgb.shape
+    assert np.array_equal(named, np.repeat(grey[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "colour", "dtype"),
+    [
+        ((np.uint16, 1), (np.uint8, 1), None, np.uint16),
+        ((np.uint8, 1), (np.uint16, 1), None, np.uint8),
+        ((np.uint16, 1), (np.uint8, 3), None, np.uint8),
+        ((np.uint16, 1), (np.uint8, 3), "none", np.uint16),
+        ((np.float32, 1), (np.uint8, 3), None, np.uint8),
+        ((np.uint8, 1), (np.float32, 3), None, np.float32),
+        ((np.uint8, 1), (np.uint16, 1), "visible", np.uint16),
+    ],
+)
+def test_depths_may_differ_and_that_of_the_colour_or_first_source_is_kept(
+    first, second, colour, dtype
+):
+    images = {"infrared": picture(*first), "visible": picture(*second, seed=1)}
+    assert fuse(Mean(), images, colour=colour).dtype == dtype
+
+
+def test_minmax_stretches_the_luminance_of_the_whole_image():
+    ir, vi = picture() // 4 + 60, picture(seed=1) // 4 + 60
+    plain = fuse(Mean(), {"infrared": ir.astype(np.float64) / 255, "visible": vi / 255.0})
+    stretched = fuse(Mean(), {"infrared": ir, "visible": vi}, stretch="minmax")
+    assert (stretched.min(), stretched.max()) == (0, 255)
+    expected = (plain - plain.min()) / (plain.max() - plain.min()) * 255
+    assert np.abs(stretched - expected).max() <= 0.51
+    flat = np.full((20, 20), 7, np.uint8)
+    assert not fuse(Mean(), {"a": flat, "b": flat}, stretch="minmax").any()
+
+
+def test_three_sources_and_arrays_that_are_views_or_read_only():
+    base = picture(np.uint8, 3, (80, 90))
+    base.flags.writeable = False
+    views = {"a": base[::2, ::2, 0], "b": base[1::2, 1::2, 1], "c": base[::-2, ::-2, 2]}
+    exact = np.mean([view.astype(float) for view in views.values()], axis=0)
+    assert np.abs(fuse(Mean(), views) - exact).max() <= 0.5 + 1e-4
+
+
+NAN = picture(np.float32)
+NAN[3, 3] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        ({"infrared": picture()}, {}, "expected two or more sources, found infrared"),
+        ({}, {}, "expected two or more sources, found none"),
+        (
+            {"infrared": picture(), "visible": picture(size=(40, 54))},
+            {},
+            r"unequal sizes \(height x width\): infrared 40x53, visible 40x54; register",
+        ),
+        ({"a": picture(), "b": picture(channels=4)}, {}, r"b: expected .* \(h, w, 3\), found \(40"),
+        ({"a": picture(), "b": picture()[0]}, {}, r"b: expected an image of shape .*found \(53,\)"),
+        ({"a": picture(size=(15, 20)), "b": picture()}, {}, "a: expected at least 16x16 pixels, "),
+        (
+            {"a": picture(), "b": picture().astype(int)},
+            {},
+            "b: expected an image of uint8, .*int64",
+        ),
+        ({"a": picture(), "b": torch.zeros(40, 53)}, {}, "b: expected a numpy array, found Tensor"),
+        ({"a": picture(), "b": NAN}, {}, "b: the image has NaN or infinite values"),
+        (
+            {"a": picture(), "b": picture() * 1.0},
+            {},
+            r"b: expected float pixels in \[0, 1\], found",
+        ),
+        (
+            {"infrared": picture(), "visible": picture()},
+            {"colour": "visble"},
+            "colour: expected none or one of the sources infrared, visible, found 'visble'; "
+            "did you mean 'visible'",
+        ),
+        ({"a": picture(), "b": picture()}, {"stretch": "max"}, "stretch: expected none or minmax"),
+    ],
+)
+def test_what_cannot_be_fused_is_explained(images, options, message):
+    with pytest.raises(FusionkitError, match=message):
+        fuse(Mean(), images, **options)
+
+
+def test_a_backbone_that_gives_nan_is_named():
+    with pytest.raises(FusionkitError, match="backbone 'broken' gave NaN or infinite values"):
+        fuse(Broken(), {"a": picture(), "b": picture()})
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[str, Path]:
+    """Three pairs of differing sizes: 16-bit infrared PNG, coloured JPEG, PNG and TIFF."""
+    folders = {name: tmp_path / name for name in ("infrared", "visible")}
+    for folder in folders.values():
+        folder.mkdir()
+    for seed, name in enumerate(("a.jpg", "b.png", "c.tif")):
+        size = (30 + seed, 40)
+        write_image(folders["infrared"] / f"{name[0]}.png", picture(np.uint16, 1, size, seed))
+        write_image(folders["visible"] / name, picture(np.uint8, 3, size, seed + 9))
+    return folders
+
+
+def test_folders_are_fused_as_arrays_are_and_progress_is_told(sources, tmp_path: Path):
+    seen: list[tuple[int, int, str]] = []
+    out = tmp_path / "new" / "fused"
+    written = fuse_files(
+        Mean(),
+        sources,
+        out,
+        progress=lambda done, total, path: seen.append((done, total, path.name)),
+    )
+    assert [path.name for path in written] == ["a.png", "b.png", "c.tif"]
+    assert sorted(out.iterdir()) == written
+    assert seen == [(1, 3, "a.png"), (2, 3, "b.png"), (3, 3, "c.tif")]
+    for path, name in zip(written, ("a.jpg", "b.png", "c.tif"), strict=True):
+        images = {
+            "infrared": read_image(sources["infrared"] / f"{name[0]}.png"),
+            "visible": read_image(sources["visible"] / name),
+        }
+        assert np.array_equal(read_image(path), fuse(Mean(), images))
+
+
+def test_options_reach_every_file(sources, tmp_path: Path):
+    (grey, *_) = fuse_files(Mean(), sources, tmp_path / "o", colour="none", stretch="minmax")
+    pixels = read_image(grey)
+    assert (pixels.dtype, pixels.ndim, pixels.min(), pixels.max()) == (np.uint16, 2, 0, 65535)
+    written = fuse_files(Mean(), sources, tmp_path / "j", suffix=".jpg")
+    assert [path.name for path in written] == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_one_pair_goes_to_a_file_or_into_a_folder(sources, tmp_path: Path):
+    pair = {"infrared": sources["infrared"] / "a.png", "visible": sources["visible"] / "a.jpg"}
+    target = tmp_path / "deep" / "result.bmp"
+    assert fuse_files(Mean(), pair, target) == [target]
+    assert read_image(target).shape == (30, 40, 3)
+    assert fuse_files(Mean(), pair, tmp_path / "o") == [tmp_path / "o" / "a.png"]
+    with pytest.raises(
+        FusionkitError, match=r"a: .*x\.jpg: \.jpg holds 8 bits|x\.jpg: \.jpg holds"
+    ):
+        fuse_files(Mean(), pair, tmp_path / "x.jpg", colour="none")
+
+
+class Untouched(Mean):
+    """Fails if anything is fused."""
+
+    def forward(self, sources: Images) -> torch.Tensor:
+        raise AssertionError("fused before everything was checked")
+
+
+def test_nothing_starts_before_all_is_checked(sources, tmp_path: Path):
+    def refused(message: str, out: Path = tmp_path / "o", **options: str) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(FusionkitError, match=message):
+            fuse_files(Untouched(), sources, out, **options)  # type: ignore[arg-type]
+        assert sorted(tmp_path.rglob("*")) == before
+
+    refused("colour: expected none or one of the sources infrared, visible", colour="red")
+    refused("stretch: expected none or minmax, found 'all'", stretch="all")
+    refused(r"suffix: expected one of \.png.*found '\.gif'", suffix=".gif")
+    refused(r"the output folder .* holds the source a\.png; name another", sources["infrared"])
+    (tmp_path / "file").touch()
+    refused("file can't be an output folder: a file stands there", tmp_path / "file")
+    refused("can't be an output folder: a file stands there", tmp_path / "file" / "deeper")
+    write_image(sources["infrared"] / "c.png", picture(size=(15, 40)))
+    write_image(sources["visible"] / "c.tif", picture(size=(15, 40)))
+    refused(r"infrared/c\.png has 15x40 pixels; at least 16x16 are needed")
+    write_image(sources["infrared"] / "c.png", picture())
+    refused("1 pair of unequal size")
+    (sources["infrared"] / "c.png").unlink()
+    refused(r"1 image has no partner of the same name: c \(no infrared\)")
+
+
+def test_a_source_is_never_replaced(sources, tmp_path: Path):
+    pair = {"infrared": sources["infrared"] / "b.png", "visible": sources["visible"] / "b.png"}
+    with pytest.raises(FusionkitError, match="is one of the sources; name another file"):
+        fuse_files(Untouched(), pair, pair["visible"])
+    with pytest.raises(FusionkitError, match=r"holds the source b\.png; name another folder"):
+        fuse_files(Untouched(), pair, sources["visible"])
+
+
+def test_a_damaged_file_is_named_and_the_finished_ones_stay(sources, tmp_path: Path):
+    path = sources["visible"] / "b.png"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(FusionkitError, match=r"visible/b\.png is damaged"):
+        fuse_files(Mean(), sources, tmp_path / "o")
+    assert [p.name for p in (tmp_path / "o").iterdir()] == ["a.png"]
+
+
+def test_real_pairs(data_root: Path, tmp_path: Path):
+    pet = {name: data_root / f"harvard/mri_pet/{name}" for name in ("mri", "pet")}
+    first = sorted(pet["mri"].iterdir())[0].name
+    (path,) = fuse_files(Mean(), {name: pet[name] / first for name in pet}, tmp_path)
+    fused = read_image(path)
+    mri, colour = read_image(pet["mri"] / first), read_image(pet["pet"] / first)
+    assert fused.shape == colour.shape
+    assert fused.dtype == np.uint8
+    mri = mri if mri.ndim == 2 else cv2.cvtColor(mri, cv2.COLOR_RGB2GRAY)
+    mean = (mri.astype(float) + cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)) / 2
+    assert np.abs(cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY) - mean).max() <= 2
