@@ -6,7 +6,8 @@ raise SF. These measures ask the question itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,13 +26,14 @@ __all__ = [
     "verdict",
 ]
 
-LEAST_SHARE = 0.25
-"""A fused image that carries less of a source's own gradients has lost that source."""
+LEAST_SHARE = 0.5
+"""A source is lost if its share is below this part of 1/m, what averaging m sources keeps."""
 
 MOST_UNEXPLAINED = 0.35
 """A fused image with a larger part of its gradients from no source has made-up texture."""
 
-_TINY = 1e-12
+_FLAT = 1e-6
+"""Mean squared gradient of images in [0, 1] that counts as none: a quarter of a grey level."""
 
 
 def shares(
@@ -41,20 +43,26 @@ def shares(
 
     For source A, over the pixels where its Sobel gradient is the strongest of all sources:
     <grad F, grad A> / <grad A, grad A>. 1 for a source whose edges are all there at full strength,
-    0 for one that is gone; averaging m unrelated sources gives 1/m each. A source without
-    gradients of its own has share 1, as nothing of it can be missing.
+    0 for one that is gone, negative for one that is reversed; averaging m unrelated sources gives
+    1/m each, and a constant or random image 0. A source without gradients of its own has share 1,
+    as nothing of it can be missing.
+
+    Args:
+        fused: (b, 1, h, w) in [0, 1].
+        sources: m images of the same shape.
     """
     gradient = _gradient(fused)
     gradients = torch.stack([_gradient(source) for source in sources])
     energy = gradients.square().sum(dim=2)
-    strongest = energy.argmax(dim=0)
+    strongest = energy.amax(dim=0)
     parts = []
     for index in range(len(sources)):
-        own = (strongest == index).to(energy.dtype)
+        own = (energy[index] == strongest).to(energy.dtype)
         carried = (gradients[index] * gradient).sum(dim=1) * own
         there = (energy[index] * own).sum(dim=(1, 2))
-        share = carried.sum(dim=(1, 2)) / there.clamp_min(_TINY)
-        parts.append(torch.where(there > 1e-6 * own.shape[1] * own.shape[2], share, 1.0))
+        least = _FLAT * own.shape[1] * own.shape[2]
+        share = carried.sum(dim=(1, 2)) / there.clamp_min(least)
+        parts.append(torch.where(there > least, share, 1.0))
     return torch.stack(parts, dim=1)
 
 
@@ -63,8 +71,13 @@ def intensity_shares(
 ) -> Float[Tensor, "b m"]:
     """Return the coefficients c of the least-squares fit F = c_0 + sum_m c_m A_m.
 
-    (1, 0) for a copy of the first source, (1/2, 1/2) for the average. A little ridge keeps them
-    finite where the sources are alike.
+    (1, 0) for a copy of the first source, (1/2, 1/2) for the average, 0 for what is related to
+    neither. As the fit sees all sources at once, what they have in common isn't counted twice. A
+    little ridge keeps the coefficients finite where the sources are alike.
+
+    Args:
+        fused: (b, 1, h, w) in [0, 1].
+        sources: m images of the same shape.
     """
     target = _centred(fused)
     design = torch.stack([_centred(source) for source in sources], dim=1)
@@ -82,9 +95,15 @@ def unexplained(
 ) -> Float[Tensor, " b"]:
     """Return the part of the fused gradients' energy that no local mix of the sources' explains.
 
-    In each window the fused gradient field is fitted by a linear combination of the sources'
-    fields; the energy of what remains, over the energy of all, is 0 for any fusion that weights
-    its sources locally, and near 1 for stripes, grids, and noise. 0 for a constant image.
+    In each window W the fused gradient field is fitted by the sources' fields,
+    min_c sum_W |grad F - sum_m c_m grad A_m|^2. The sum of what remains over the sum of
+    |grad F|^2 is 0 for any fusion that weights its sources smoothly, and near 1 for stripes, grids
+    and noise. 0 for a constant image, which makes nothing up.
+
+    Args:
+        fused: (b, 1, h, w) in [0, 1].
+        sources: m images of the same shape.
+        window: Side of the windows in pixels, odd.
     """
     target = _differences(fused).double()
     design = torch.stack([_differences(source) for source in sources]).double()
@@ -103,12 +122,13 @@ def unexplained(
     eye = torch.eye(m, dtype=gram.dtype, device=gram.device)
     fit = torch.linalg.solve(gram + ridge[..., None, None] * eye, right)
     energy = local(target.square())
-    explained = (2 * fit * right).sum(dim=(-2, -1)) - (
-        fit.transpose(-1, -2) @ gram @ fit
-    )[..., 0, 0]
+    explained = (2 * fit * right).sum(dim=(-2, -1)) - (fit.transpose(-1, -2) @ gram @ fit)[
+        ..., 0, 0
+    ]
     remaining = (energy - explained).clamp_min(0).sum(dim=(1, 2))
     total = energy.sum(dim=(1, 2))
-    return torch.where(total > _TINY, remaining / total.clamp_min(_TINY), 0.0).to(fused.dtype)
+    least = _FLAT * energy.shape[1] * energy.shape[2]
+    return torch.where(total > least, remaining / total.clamp_min(least), 0.0).to(fused.dtype)
 
 
 @dataclass(frozen=True)
@@ -129,22 +149,41 @@ class Verdict:
 
 
 def verdict(
-    gradients: dict[str, float], intensities: dict[str, float], unexplained: float
+    gradients: Mapping[str, float], intensities: Mapping[str, float], made_up: float
 ) -> Verdict:
-    """Judge mean measures of a set of images."""
+    """Judge the mean measures of a set of images.
+
+    A set, not an image: a good method may well copy one source where the other shows nothing.
+
+    Args:
+        gradients: Modality -> mean of ``shares``.
+        intensities: Modality -> mean of ``intensity_shares``; reported, not judged, as a method
+            may well take its brightness from one source and the details from all.
+        made_up: Mean of ``unexplained``.
+    """
     weakest = min(gradients, key=lambda name: gradients[name])
+    strongest = max(gradients, key=lambda name: gradients[name])
+    least = LEAST_SHARE / len(gradients)
     problem = None
-    if gradients[weakest] < LEAST_SHARE:
+    if not all(math.isfinite(value) for value in (*gradients.values(), made_up)):
+        problem = "the fused images hold values that are not finite"
+    elif gradients[strongest] < least:
         problem = (
-            f"fusion has collapsed: the fused images carry {gradients[weakest]:.0%} of the "
-            f"gradients of {weakest} (less than {LEAST_SHARE:.0%})"
+            f"the fused images have lost all sources: they carry {gradients[strongest]:.0%} of the "
+            f"gradients of {strongest} and less of the others (expected: {least:.0%} or more)"
         )
-    elif unexplained > MOST_UNEXPLAINED:
+    elif gradients[weakest] < least:
         problem = (
-            f"fusion makes texture up: {unexplained:.0%} of the gradients of the fused images "
-            f"come from no source (more than {MOST_UNEXPLAINED:.0%})"
+            f"fusion has collapsed onto {strongest}: the fused images carry "
+            f"{gradients[weakest]:.0%} of the gradients of {weakest} (expected: {least:.0%} or "
+            f"more)"
         )
-    return Verdict(gradients, intensities, unexplained, problem)
+    elif made_up > MOST_UNEXPLAINED:
+        problem = (
+            f"fusion makes texture up: {made_up:.0%} of the gradients of the fused images come "
+            f"from no source (expected: {MOST_UNEXPLAINED:.0%} or less)"
+        )
+    return Verdict(dict(gradients), dict(intensities), made_up, problem)
 
 
 def _gradient(x: Tensor) -> Float[Tensor, "b 2 h w"]:

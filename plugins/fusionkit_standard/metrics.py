@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
+from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional import metrics as functional
 from fusionkit.interfaces import Images, Metric
+
+Profile = Literal["cddfuse"]
+"""Whose conventions a metric can follow; a metric need not be defined in all of them."""
 
 _OfFused = Callable[[Tensor], Tensor]
 _OfBoth = Callable[[Tensor, Sequence[Tensor]], Tensor]
 
 
 class _NoReference(Metric):
-    """A metric of the fused image alone."""
+    """A metric of the fused image alone: one function for each profile."""
 
     higher_is_better = True
     profiles = ("cddfuse",)
-    functions: ClassVar[dict[str, _OfFused]]
+    functions: ClassVar[Mapping[str, _OfFused]]
 
-    def __init__(self, profile: Literal["cddfuse"] = "cddfuse"):
-        self.profile = profile
+    def __init__(self, profile: Profile = "cddfuse"):
+        self.profile = _defined(self, profile)
 
     def __call__(self, fused: Float[Tensor, "b 1 h w"], sources: Images) -> Float[Tensor, " b"]:
         """Score each image of a batch."""
@@ -31,20 +35,45 @@ class _NoReference(Metric):
 
 
 class _WithSources(Metric):
-    """A metric of the fused image and its sources."""
+    """A metric of the fused image and its sources: one function for each profile."""
 
     higher_is_better = True
     profiles = ("cddfuse",)
-    functions: ClassVar[dict[str, _OfBoth]]
+    functions: ClassVar[Mapping[str, _OfBoth]]
 
-    def __init__(self, profile: Literal["cddfuse"] = "cddfuse"):
-        self.profile = profile
+    def __init__(self, profile: Profile = "cddfuse"):
+        self.profile = _defined(self, profile)
 
     def __call__(self, fused: Float[Tensor, "b 1 h w"], sources: Images) -> Float[Tensor, " b"]:
-        """Score each image of a batch."""
+        """Score each image of a batch.
+
+        Raises:
+            FusionkitError: if there is no source, or one has another shape than the fused images.
+        """
+        if not sources:
+            raise FusionkitError(
+                f"the metric {self.name} needs the sources of the fused image, found none"
+            )
+        for modality, source in sources.items():
+            if source.shape != fused.shape:
+                raise FusionkitError(
+                    f"the metric {self.name} expects sources of the shape of the fused images, "
+                    f"{tuple(fused.shape)}, found {tuple(source.shape)} for {modality!r}; "
+                    f"resize or crop one of them"
+                )
         return self.functions[self.profile](
             _eight_bit(fused), [_eight_bit(source) for source in sources.values()]
         )
+
+
+def _defined(metric: Metric, profile: str) -> str:
+    """Return the profile; raise FusionkitError if the metric is not defined in it."""
+    if profile not in metric.profiles:
+        raise FusionkitError(
+            f"the metric {metric.name} has no profile {profile!r} "
+            f"(it has: {', '.join(metric.profiles)})" + nearest(profile, metric.profiles)
+        )
+    return profile
 
 
 def _eight_bit(x: Tensor) -> Tensor:

@@ -69,7 +69,8 @@ def _information(
     """Return what the fused image keeps of each source's information at one scale, and all of it.
 
     The gain g and the residue v of the local model F = g A + noise of variance v give
-    log10(1 + g^2 var(A) / (v + 2)) and log10(1 + var(A) / 2), summed over the pixels.
+    log(1 + g^2 var(A) / (v + 2)) and log(1 + var(A) / 2), summed over the pixels; the definition's
+    base 10 cancels in their ratio.
     """
     mean_f, mean_s = _blur(fused, window), _blur(sources, window)
     var_f = _blur(fused**2, window).addcmul(mean_f, mean_f, value=-1).clamp_min_(0)
@@ -107,8 +108,8 @@ def _blur(
     band = x.new_zeros(_TILE, reach)
     for row in range(_TILE):
         band[row, row * step : row * step + n] = window
-    missing = (_TILE * step * -(-count // _TILE) - step + n for count in (height, width))
-    bottom, right = (want - side for want, side in zip(missing, x.shape[-2:], strict=True))
+    needed = (_TILE * step * -(-count // _TILE) - step + n for count in (height, width))
+    bottom, right = (count - side for count, side in zip(needed, x.shape[-2:], strict=True))
     x = F.pad(x, (0, right, 0, bottom))
     strips = x.unfold(-2, reach, _TILE * step)  # (*b, strip, w, pixel)
     x = (band @ strips.transpose(-1, -2)).flatten(-3, -2)

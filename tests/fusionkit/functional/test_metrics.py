@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import torch
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional import metrics
+from fusionkit.functional.metrics.vif import _blur, _gaussian
 
 FUNCTIONS = {
     "EN": lambda f, s: metrics.entropy(f),
@@ -88,15 +90,11 @@ def test_entropy_is_that_of_skimage(batch):
 
 def test_ssim_is_that_of_skimage_with_its_old_default(batch):
     fused, sources = batch
-    expected = [
-        sum(
-            skimage.metrics.structural_similarity(
-                s[k, 0].double().numpy(), fused[k, 0].double().numpy(), data_range=2.0
-            )
-            for s in sources
-        )
-        for k in range(4)
-    ]
+    f, *given = (x[:, 0].double().numpy() for x in (fused, *sources))
+    expected = np.zeros(4)
+    for source in given:
+        for k in range(4):
+            expected[k] += skimage.metrics.structural_similarity(source[k], f[k], data_range=2.0)
     assert metrics.structural_similarity(fused, sources).numpy() == pytest.approx(expected)
 
 
@@ -106,14 +104,60 @@ def test_mutual_information_of_an_image_with_itself_is_its_entropy_in_nats(batch
     assert torch.allclose(metrics.mutual_information(fused, [fused, fused]), expected)
 
 
-def test_vif_window_is_the_full_two_dimensional_gaussian():
-    from fusionkit.functional.metrics.vif import _blur, _gaussian
+@pytest.mark.parametrize(("size", "step"), [(17, 1), (9, 2), (3, 1), (3, 2)])
+@pytest.mark.parametrize("shape", [(30, 33), (41, 64), (17, 100)])
+def test_vif_window_is_the_full_two_dimensional_gaussian(size, step, shape):
+    image = torch.rand(
+        1, 1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    expected = scipy.signal.convolve2d(image[0, 0], gaussian(size), mode="valid")
+    found = _blur(image, _gaussian(size), step)[0, 0].numpy()
+    assert found == pytest.approx(expected[::step, ::step])
 
-    image = torch.rand(1, 1, 30, 33, dtype=torch.float64)
-    grid = np.arange(-4, 5)
-    window = np.exp(-(grid[:, None] ** 2 + grid**2) / (2 * (9 / 5) ** 2))
-    expected = scipy.signal.convolve2d(image[0, 0], window / window.sum(), mode="valid")
-    assert _blur(image, _gaussian(9))[0, 0].numpy() == pytest.approx(expected)
+
+def gaussian(size: int) -> np.ndarray:
+    grid = np.arange(size) - size // 2
+    window = np.exp(-(grid[:, None] ** 2 + grid**2) / (2 * (size / 5) ** 2))
+    return window / window.sum()
+
+
+def vifp(reference: np.ndarray, distorted: np.ndarray) -> float:
+    """The definition, pixel by pixel, with scipy's convolution: for images flat nowhere."""
+    kept = there = 0.0
+    r, d = reference, distorted
+    for size in (17, 9, 5, 3):
+        mean = functools.partial(scipy.signal.convolve2d, in2=gaussian(size), mode="valid")
+        if size < 17:
+            r, d = mean(r)[::2, ::2], mean(d)[::2, ::2]
+        var_r, var_d = mean(r * r) - mean(r) ** 2, mean(d * d) - mean(d) ** 2
+        covariance = mean(r * d) - mean(r) * mean(d)
+        gain = np.maximum(covariance / (var_r + 1e-10), 0)
+        residue = np.where(covariance < 0, var_d, np.maximum(var_d - gain * covariance, 1e-10))
+        kept += np.log10(1 + gain**2 * var_r / (residue + 2)).sum()
+        there += np.log10(1 + var_r / 2).sum()
+    return kept / there
+
+
+def test_vif_is_the_definition(batch):
+    fused, sources = batch
+    f, *given = (x[:, 0].double().numpy() for x in (fused, *sources))
+    expected = [sum(vifp(source[k], f[k]) for source in given) for k in range(4)]
+    found = metrics.visual_information_fidelity(fused, sources).numpy()
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("edge", [100.0, 100.5])
+def test_vif_with_flat_regions_counts_the_others_alone(edge):
+    # The left half of the source is flat, as saturated sky is: it neither counts nor breaks.
+    generator = torch.Generator().manual_seed(5)
+    source = (torch.rand(1, 1, 64, 160, generator=generator) * 255).round()
+    source[..., :80] = edge
+    noisy = (source + 9 * torch.randn(source.shape, generator=generator)).round().clamp(0, 255)
+    assert 0 < float(metrics.visual_information_fidelity(noisy, [source])[0]) < 1
+    assert float(metrics.visual_information_fidelity(source, [source])[0]) == pytest.approx(1)
+    flat = torch.full_like(source, edge)
+    assert metrics.visual_information_fidelity(flat, [source]).tolist() == [0]
+    assert metrics.visual_information_fidelity(source, [flat]).tolist() == [1]
 
 
 def test_an_image_keeps_all_information_about_itself(batch):
