@@ -26,7 +26,10 @@ from fusionkit.interfaces import Component, ComponentSpec, _FromRun
 from fusionkit.messages import explain
 from fusionkit.registry import Registry, parameters_of
 
-__all__ = ["SpecOf", "arguments_model", "from_run", "make_spec"]
+__all__ = ["KIND_KEY", "SpecOf", "arguments_model", "from_run", "make_spec"]
+
+KIND_KEY = "x-fusionkit-kind"
+"""Marks a component in a JSON schema that is not finished yet."""
 
 
 class SpecOf:
@@ -52,8 +55,8 @@ class SpecOf:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """Refer to the definition of the kind, which ``fusionkit schema`` adds."""
-        return {"$ref": f"#/$defs/{self.kind}"}
+        """Mark the place; ``config.json_schema`` puts a reference there."""
+        return {KIND_KEY: self.kind}
 
     def _validate(self, value: Any, info: ValidationInfo) -> ComponentSpec:
         registry: Registry = (info.context or {})["registry"]
@@ -62,8 +65,8 @@ class SpecOf:
         if not isinstance(value, Mapping):
             raise PydanticCustomError(
                 "component_type",
-                "expected a {kind} as {{name: ...}}, found {found}",
-                {"kind": self.kind, "found": repr(value)},
+                "{message}",
+                {"message": f"expected a {self.kind} as {{name: ...}}, found {value!r}"},
             )
         arguments = dict(value)
         name = arguments.pop("name", None)

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from fusionkit.arguments import SpecOf, arguments_model
+from fusionkit.arguments import KIND_KEY, SpecOf, arguments_model
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import KINDS, ComponentSpec
 from fusionkit.messages import explain_located, key_path
@@ -30,11 +30,15 @@ from fusionkit.yamlfile import Document, read_yaml
 __all__ = ["LoadedConfig", "LossTerm", "RunConfig", "TransformTerm", "json_schema", "load_config"]
 
 
+_HIDDEN = "<component>"
+"""A part of a location that the user never wrote, in brackets so that messages leave it out."""
+
+
 class _Term(BaseModel):
     """A component with a key of the host beside its own arguments."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    component: Any
+    component: Any = Field(alias=_HIDDEN)
 
     @model_validator(mode="before")
     @classmethod
@@ -42,12 +46,12 @@ class _Term(BaseModel):
         if not isinstance(value, Mapping):
             raise PydanticCustomError(
                 "component_type",
-                "expected {{name: ...}}, found {found}",
-                {"found": repr(value)},
+                "{message}",
+                {"message": f"expected {{name: ...}}, found {value!r}"},
             )
         own = [key for key in cls.model_fields if key != "component" and key in value]
         rest = {key: item for key, item in value.items() if key not in own}
-        return {**{key: value[key] for key in own}, "component": rest}
+        return {**{key: value[key] for key in own}, _HIDDEN: rest}
 
     @model_serializer
     def _join(self) -> dict[str, Any]:
@@ -58,14 +62,14 @@ class _Term(BaseModel):
 class LossTerm(_Term):
     """A loss and its weight in the objective."""
 
-    component: Annotated[ComponentSpec, SpecOf("loss")]
+    component: Annotated[ComponentSpec, SpecOf("loss")] = Field(alias=_HIDDEN)
     weight: Annotated[float, Field(ge=0)] = 1.0
 
 
 class TransformTerm(_Term):
     """A transform group and how many of its elements are drawn per step."""
 
-    component: Annotated[ComponentSpec, SpecOf("transform")]
+    component: Annotated[ComponentSpec, SpecOf("transform")] = Field(alias=_HIDDEN)
     count: Annotated[int, Field(ge=0)] = 3
 
 
@@ -188,17 +192,23 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     schema = RunConfig.model_json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     for term, kind in (("LossTerm", "loss"), ("TransformTerm", "transform")):
-        definitions.pop(term, None)
-        definitions[term] = _kind_schema(registry, kind, _host_keys(kind), definitions)
+        properties = definitions[term]["properties"]
+        own = {key: value for key, value in properties.items() if key != _HIDDEN}
+        definitions[term] = _kind_schema(registry, kind, own, definitions)
     for kind in KINDS:
         definitions[kind] = _kind_schema(registry, kind, {}, definitions)
+    return _with_references(schema)
+
+
+def _with_references(schema: Any) -> Any:
+    """Put a reference to the definition of its kind in place of every component."""
+    if isinstance(schema, dict):
+        if KIND_KEY in schema:
+            return {"$ref": f"#/$defs/{schema[KIND_KEY]}"}
+        return {key: _with_references(value) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [_with_references(value) for value in schema]
     return schema
-
-
-def _host_keys(kind: str) -> dict[str, Any]:
-    model = {"loss": LossTerm, "transform": TransformTerm}[kind]
-    properties = model.model_json_schema(mode="validation")["properties"]
-    return {key: value for key, value in properties.items() if key != "component"}
 
 
 def _kind_schema(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def convert_official(source: Path, target: Path, network: str) -> str:
     if not source.is_file():
         raise FusionkitError(f"there is no file {source}")
     try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols of files that are refused
+            state = torch.load(source, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         first = str(error).strip().partition("\n")[0]
         raise FusionkitError(f"{source} is no PyTorch state dict: {first}") from None

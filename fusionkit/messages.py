@@ -56,7 +56,7 @@ def key_path(location: Iterable[str | int]) -> str:
 def _is_union_branch(part: Any) -> bool:
     """Pydantic puts the type it tried, or the validator it was in, into the path of a union."""
     return isinstance(part, str) and (
-        "[" in part or "(" in part or part in {"int", "float", "str", "bool"}
+        any(bracket in part for bracket in "[(<") or part in {"int", "float", "str", "bool"}
     )
 
 

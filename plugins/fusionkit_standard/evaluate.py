@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,7 +96,7 @@ class Evaluate(Stage):
         write_json(run.folder / "metrics.json", result)
         run.log(0, {name: v["mean"] for name, v in result["methods"][methods[0]].items()})
         if problem := result["carries"][methods[0]]["problem"]:
-            print(f"warning: {problem}", flush=True)
+            print(f"warning: {problem}", file=sys.stderr, flush=True)
 
     def _metrics(self, run: Run) -> list[Metric]:
         return metrics_of(run.plugins.registry, self.profile, self.metrics)
