@@ -200,4 +200,5 @@ def _with_specs(hint: Any) -> Any:
     replaced = tuple(_with_specs(argument) for argument in arguments)
     if origin in (Union, types.UnionType):
         return functools.reduce(operator.or_, replaced)
+    assert origin is not None
     return origin[replaced]

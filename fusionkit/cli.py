@@ -84,9 +84,7 @@ def run(
 def fuse(
     source: Sources,
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder, or a file for one pair.")],
-    model: Annotated[
-        Path | None, typer.Option(help="A run folder or a .safetensors file.")
-    ] = None,
+    model: Annotated[Path | None, typer.Option(help="A run folder or a .safetensors file.")] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Name of a backbone that needs no training.")
     ] = None,

@@ -170,9 +170,7 @@ def load_config(source: str | Path, overrides: Sequence[str], plugins: Plugins) 
     for assignment in sorted(overrides, key=lambda o: not _renames(o)):
         document.override(assignment)
     try:
-        config = RunConfig.model_validate(
-            document.values, context={"registry": plugins.registry}
-        )
+        config = RunConfig.model_validate(document.values, context={"registry": plugins.registry})
     except ValidationError as error:
         problems = [
             f"{document.where(location)}: {key_path(location) + ': ' if location else ''}{sentence}"

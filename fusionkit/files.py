@@ -23,7 +23,9 @@ def replacing(path: Path) -> Iterator[Path]:
         FusionkitError: if the folder can't be written.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        )
         os.close(handle)
     except OSError as error:
         raise FusionkitError(f"{path} can't be written: {error.strerror}") from None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from fusionkit.decoding import TIFF, decode, decoded_size
@@ -153,7 +154,7 @@ def to_float(image: Array) -> NDArray[np.float32]:
     return image.astype(np.float32)
 
 
-def from_float(image: NDArray[np.floating], dtype: np.dtype | type) -> Array:
+def from_float(image: NDArray[np.floating[Any]], dtype: DTypeLike) -> Array:
     """Return pixels in [0, 1] as a type of image: rounded and saturated; floats stay."""
     dtype = np.dtype(dtype)
     if dtype.kind == "f":

@@ -239,7 +239,7 @@ class Distance(Component, nn.Module, ABC):
         b: Float[Tensor, "b 1 h w"],
         mask: Bool[Tensor, "b 1 h w"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the mean distance, 0 if a equals b; over the pixels of ``mask`` alone, if given."""
+        """Return the mean distance, 0 if a equals b; over the pixels of ``mask`` if given."""
 
 
 class Metric(Component, ABC):
@@ -252,9 +252,7 @@ class Metric(Component, ABC):
     profile: str
 
     @abstractmethod
-    def __call__(
-        self, fused: Float[Tensor, "b 1 h w"], sources: Images
-    ) -> Float[Tensor, " b"]:
+    def __call__(self, fused: Float[Tensor, "b 1 h w"], sources: Images) -> Float[Tensor, " b"]:
         """Score each image of a batch in [0, 1], taken as the 8-bit image that would be saved."""
 
 
@@ -281,7 +279,7 @@ class Dataset(Component, ABC):
 
 
 class Stage(Component, ABC):
-    """One step of a run; reads and writes the run folder only, so that it can be run again alone."""
+    """One step of a run; reads and writes the run folder only, so that it can be repeated."""
 
     kind = "stage"
     blind_to: ClassVar[tuple[str, ...]] = ()

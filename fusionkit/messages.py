@@ -1,4 +1,4 @@
-"""Turns pydantic's errors into sentences: the path of the key, what was expected, what was found."""
+"""Turns pydantic's errors into sentences: the path of the key, what was expected and found."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ def explain(error: ValidationError, known: Iterable[str] = ()) -> list[tuple[str
         error: What pydantic found.
         known: The keys that the top level knows, for suggestions.
     """
-    return [
-        (key_path(location), sentence) for location, sentence in explain_located(error, known)
-    ]
+    return [(key_path(location), sentence) for location, sentence in explain_located(error, known)]
 
 
 def explain_located(

@@ -45,7 +45,8 @@ def run_pipeline(
     changed = _first_change(run, restart)
     # Data first: reading it finds the most frequent mistakes.
     _ = run.data, run.test
-    run.backbone(), run.sensors(), run.teachers(), run.transforms(), run.losses()
+    for build in (run.backbone, run.sensors, run.teachers, run.transforms, run.losses):
+        build()
     for index, (_, stage) in enumerate(stages):
         try:
             stage.check(run)

@@ -291,9 +291,7 @@ class Run:
         """Forget that a stage and those after it have run."""
         keys = list(self.digests())
         kept = keys[: keys.index(key)]
-        write_json(
-            self.folder / "state.json", {k: v for k, v in self.done().items() if k in kept}
-        )
+        write_json(self.folder / "state.json", {k: v for k, v in self.done().items() if k in kept})
         for path in (self.folder / "checkpoints").glob("*.progress.pt"):
             if path.name.removesuffix(".progress.pt") not in kept:
                 path.unlink()

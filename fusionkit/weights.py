@@ -22,7 +22,9 @@ __all__ = ["load_weights", "read_header", "save_weights"]
 FORMAT = "fusionkit-1"
 
 
-def save_weights(component: Component, path: Path, state: dict[str, torch.Tensor] | None = None) -> None:
+def save_weights(
+    component: Component, path: Path, state: dict[str, torch.Tensor] | None = None
+) -> None:
     """Save a component with what rebuilds it.
 
     Args:

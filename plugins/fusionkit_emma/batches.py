@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data.distributed import DistributedSampler
 
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Backbone, Sample
@@ -88,7 +90,8 @@ class Batches:
             drop_last=len(patches) >= batch_size,
             generator=torch.Generator().manual_seed(run.seed_for("order")),
         )
-        self._loader = run.fabric.setup_dataloaders(loader, move_to_device=False)
+        # With several processes Fabric puts a sampler in that deals the patches out.
+        self._loader: Any = run.fabric.setup_dataloaders(loader, move_to_device=False)
         self._device = run.fabric.device
         self._epoch_seed = run.seed_for(str(run.fabric.global_rank), "epoch")
 
@@ -99,9 +102,9 @@ class Batches:
         """Yield the batches of an epoch; which ones follows from the seed and the number alone."""
         self._generator.manual_seed(self._epoch_seed + number)
         sampler = self._loader.sampler
-        if isinstance(sampler, torch.utils.data.distributed.DistributedSampler):
+        if isinstance(sampler, DistributedSampler):
             sampler.set_epoch(number)
-        elif isinstance(sampler, torch.utils.data.RandomSampler):
+        elif isinstance(sampler, RandomSampler):
             assert sampler.generator is not None
             sampler.generator.manual_seed(self._epoch_seed + number)
         for stacked in self._loader:
@@ -168,8 +171,7 @@ def random_dihedral(x: Float[Tensor, "b c h w"], generator: Generator) -> Tensor
     turns = torch.randint(4, (b,), generator=generator).tolist()
     flips = torch.randint(2, (b,), generator=generator).tolist()
     turned = [
-        torch.rot90(image, turn * quarter, (-2, -1))
-        for image, turn in zip(x, turns, strict=True)
+        torch.rot90(image, turn * quarter, (-2, -1)) for image, turn in zip(x, turns, strict=True)
     ]
     return torch.stack(
         [image.flip(-1) if flip else image for image, flip in zip(turned, flips, strict=True)]

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from timm.optim import create_optimizer_v2, list_optimizers
-from timm.scheduler import create_scheduler_v2
+from timm.optim import (
+    create_optimizer_v2,  # pyright: ignore[reportPrivateImportUsage]
+    list_optimizers,  # pyright: ignore[reportPrivateImportUsage]
+)
+from timm.scheduler import (
+    create_scheduler_v2,  # pyright: ignore[reportPrivateImportUsage]
+)
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -27,7 +32,7 @@ def make_optimizer(parameters: Iterable[Parameter], name: str, lr: float) -> Opt
 
 def check_optimizer(name: str) -> None:
     """Raise FusionkitError for a name that timm does not know."""
-    known = list_optimizers()
+    known = [str(known) for known in list_optimizers()]
     if name.lower() not in known:
         raise FusionkitError(
             f"timm knows no optimizer {name!r}"
@@ -59,7 +64,8 @@ def make_scheduler(
         decay_epochs=decay_epochs if schedule == "step" else 10 * (epochs + 1),
         decay_rate=decay_rate if schedule == "step" else 1.0,
         min_lr=lr / 100 if schedule == "cosine" else 0.0,
-        warmup_epochs=min(warmup_steps, total - 1) / max(1, steps_per_epoch),
+        # In fractions of an epoch, which timm multiplies out again.
+        warmup_epochs=min(warmup_steps, total - 1) / max(1, steps_per_epoch),  # type: ignore[arg-type]
         warmup_lr=lr / 20,
         step_on_epochs=False,
         updates_per_epoch=steps_per_epoch,

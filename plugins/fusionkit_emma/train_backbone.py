@@ -87,7 +87,8 @@ class TrainBackbone(Stage):
         if epochs + warm_start == 0:
             raise FusionkitError("nothing to do: epochs and warm_start are both 0")
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
-        self.optimizer, self.schedule = optimizer, schedule
+        self.optimizer = optimizer
+        self.schedule: Schedule = schedule
         self.decay_epochs, self.decay_rate = decay_epochs, decay_rate
         self.warmup_steps = warmup_steps
         self.crop, self.augment, self.blend, self.clip = crop, augment, blend, clip
@@ -151,7 +152,9 @@ class TrainBackbone(Stage):
                             batch.sources, fused, module, sensors, transforms, generator
                         )
                         with fabric.autocast():
-                            terms += [(label, weight, loss(state)) for label, loss, weight in losses]
+                            terms += [
+                                (label, weight, loss(state)) for label, loss, weight in losses
+                            ]
                     anchor = 1.0 if warm else self._anchor_at(step - warm_steps, len(batches))
                     if anchor > 0:
                         assert batch.teacher is not None
@@ -222,7 +225,7 @@ class TrainBackbone(Stage):
         losses: Sequence[tuple[str, Loss, float]],
         transforms: Sequence[tuple[TransformGroup, int]],
     ) -> dict[str, float]:
-        """Return the losses and the shares of the sources on held-out pairs; save what they show."""
+        """Return losses and shares of the sources on held-out pairs; save what they show."""
         indices = list(run.data.splits()["val"])[: self.val_pairs]
         found: dict[str, list[float]] = {}
         rows = []

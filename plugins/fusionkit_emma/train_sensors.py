@@ -65,7 +65,8 @@ class TrainSensors(Stage):
     ):
         check_optimizer(optimizer)
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
-        self.optimizer, self.schedule = optimizer, schedule
+        self.optimizer = optimizer
+        self.schedule: Schedule = schedule
         self.decay_epochs, self.decay_rate, self.warmup_steps = (
             decay_epochs,
             decay_rate,

@@ -103,9 +103,7 @@ class Shift(TransformGroup):
     def __init__(self, circular: bool = True):
         self.circular = circular
 
-    def sample(
-        self, count: int, size: tuple[int, int], generator: Generator
-    ) -> Sequence[Shifted]:
+    def sample(self, count: int, size: tuple[int, int], generator: Generator) -> Sequence[Shifted]:
         """Draw ``count`` shifts; no row offset and no column offset is drawn twice."""
         limit = min(size) - 1
         if count > 2 * limit:
@@ -136,9 +134,7 @@ class Rotate(TransformGroup):
     def __init__(self, angles: Literal["fixed", "random"] = "fixed"):
         self.angles = angles
 
-    def sample(
-        self, count: int, size: tuple[int, int], generator: Generator
-    ) -> Sequence[Rotated]:
+    def sample(self, count: int, size: tuple[int, int], generator: Generator) -> Sequence[Rotated]:
         """Return ``count`` rotations."""
         if count > 350:
             raise FusionkitError(f"rotate: expected a count of at most 350, found {count}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -32,6 +32,8 @@ class UFuser(Backbone):
             at the finest scale, attention is the identity on its values.
         branches: ``global`` (transposed attention), ``local`` (residual convolutions) or both.
             With one alone the block has the same width, so that an ablation removes it cleanly.
+        start: Initial weights: ``random`` is PyTorch's default, as officially; ``average`` starts
+            out as a fuser that averages, which saves short schedules from learning to copy pixels.
     """
 
     name = "ufuser"
@@ -42,6 +44,7 @@ class UFuser(Backbone):
         channels: Channels = (8, 16, 32, 32),
         heads: Annotated[int, Field(ge=1)] = 8,
         branches: Branches = ("global", "local"),
+        start: Literal["random", "average"] = "random",
     ):
         super().__init__()
         if len(modalities) < 2 or len(set(modalities)) < len(modalities):
@@ -82,6 +85,43 @@ class UFuser(Backbone):
                 up = nn.ConvTranspose2d(width, finer, 4, stride=2, padding=1, bias=False)
                 self.add_module(f"up{scale}", nn.Sequential(up, nn.ReLU()))
         self.last = nn.Sequential(_conv3(channels[0], 1, bias=True), nn.Sigmoid())
+        if start == "average":
+            with torch.no_grad():
+                self._start_as_average()
+
+    def _start_as_average(self) -> None:
+        """Add to smaller random weights what lets the sources through to the output.
+
+        Residual branches end in zeros, so a block is its embedding and its merging layer; both
+        hand channel k on to channel k; the fusion blocks average the sources; the decoder hands on
+        what its skip brings; and the output's sigmoid is steep enough to be nearly linear.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d) and name.endswith(("attn.proj", "mlp.project_out")):
+                module.weight.zero_()
+            if isinstance(module, _Residual):
+                last = module.conv[2]
+                assert isinstance(last, nn.Conv2d)
+                last.weight.zero_()
+                if last.bias is not None:
+                    last.bias.zero_()
+        for name, block in self.named_children():
+            if isinstance(block, RestormerCNNBlock):
+                width = block.embed.out_channels
+                parts = block.embed.in_channels // width
+                if name.startswith("de_") and parts == 2:
+                    _hand_on(block.embed, [0.0, 1.0])  # from the skip, not from below
+                else:
+                    _hand_on(block.embed, [1 / max(1, parts)] * max(1, parts))
+                branches = block.FFN.in_channels // width
+                _hand_on(block.FFN, [1 / branches] * branches)
+        out = self.last[0]
+        assert isinstance(out, nn.Conv2d)
+        assert out.bias is not None
+        out.weight.mul_(0.1)
+        # sigmoid(4.6 (x - 1/2)) runs from 0.09 to 0.91 and is straight in between.
+        out.weight[0, 0, 1, 1] += 4.6
+        out.bias.fill_(-2.3)
 
     def _letters(self) -> list[str]:
         """Prefix of each modality's encoder; the official letters for the first two."""
@@ -127,9 +167,16 @@ def _run(module: nn.Module | None, x: Tensor) -> Tensor:
 
 
 def _conv3(inputs: int, outputs: int, step: int = 1, bias: bool = False) -> nn.Conv2d:
-    return nn.Conv2d(
-        inputs, outputs, 3, stride=step, padding=1, bias=bias, padding_mode="reflect"
-    )
+    return nn.Conv2d(inputs, outputs, 3, stride=step, padding=1, bias=bias, padding_mode="reflect")
+
+
+def _hand_on(conv: nn.Conv2d, shares: Sequence[float]) -> None:
+    """Halve the weights and let channel k of each part of the input through to channel k."""
+    conv.weight.mul_(0.5)
+    width = conv.out_channels
+    for part, share in enumerate(shares):
+        for k in range(min(width, conv.in_channels - part * width)):
+            conv.weight[k, part * width + k, 1, 1] += share
 
 
 class RestormerCNNBlock(nn.Module):
@@ -147,7 +194,7 @@ class RestormerCNNBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """Map c input channels to d output channels."""
         x = self.embed(x)
-        features = [part(x) for key, part in self._modules.items() if key.endswith("Feature")]
+        features = [_run(part, x) for key, part in self._modules.items() if key.endswith("Feature")]
         return self.FFN(torch.cat(features, dim=1))
 
 

@@ -70,7 +70,9 @@ def _sky(scene: Scene, draws: Draws) -> None:
     else:
         low, high, white = (0.62, 0.72, 0.86), (0.22, 0.42, 0.80), 0.92
     top = np.ones((rows, size), np.float32)
-    canvas.paint(top, (0, 0), Surface((0.01,) * 3, -20.0, 1.0, grain=0, warmth=0), "sky", 2e3)
+    canvas.paint(
+        top, (0, 0), Surface((0.01, 0.01, 0.01), -20.0, 1.0, grain=0, warmth=0), "sky", 2e3
+    )
     for channel in range(3):
         clear = low[channel] + (high[channel] - low[channel]) * height
         canvas.glow[channel, :rows] = clear + (white - clear) * clouds
@@ -120,8 +122,13 @@ def _ground(scene: Scene, draws: Draws, vanishing: float) -> tuple[float, float]
     canvas.paint(everywhere, (first, 0), verge, "ground", depth)
     left, right = draws.uniform(-0.35, 0.12) * size, draws.uniform(0.88, 1.35) * size
     tone = draws.uniform(0.10, 0.20)
-    asphalt = Surface((tone, tone, tone * 1.05), weather.air + 3 + 10 * weather.sunny, 0.95,
-                      grain=0.14, warmth=0.5)
+    asphalt = Surface(
+        (tone, tone, tone * 1.05),
+        weather.air + 3 + 10 * weather.sunny,
+        0.95,
+        grain=0.14,
+        warmth=0.5,
+    )
     edge_left, edge_right = (vanishing + down * (edge - vanishing) for edge in (left, right))
     inside = np.clip(np.minimum(xs - edge_left, edge_right - xs) + 0.5, 0, 1)
     canvas.paint(inside.astype(np.float32), (first, 0), asphalt, "road", depth)
@@ -145,9 +152,7 @@ def _ground(scene: Scene, draws: Draws, vanishing: float) -> tuple[float, float]
     return left, right
 
 
-def _things(
-    scene: Scene, draws: Draws, vanishing: float, road: tuple[float, float]
-) -> None:
+def _things(scene: Scene, draws: Draws, vanishing: float, road: tuple[float, float]) -> None:
     """Put objects on the ground, the far ones first."""
     canvas, size = scene.canvas, scene.canvas.size
     kinds = ["car"] * draws.integer(1, 3) + ["person"] * draws.integer(1, 4)
@@ -172,8 +177,9 @@ def _things(
             beside = draws.chance(0.65)
             x = draws.choice((left, right)) if beside else draws.uniform(left, right)
             x = min(max(x + draws.uniform(-0.6, 0.6) * metre, 0.05 * size), 0.95 * size)
-            objects.person(canvas, draws, scene.weather, x, y, draws.uniform(1.55, 1.9) * metre,
-                           depth)
+            objects.person(
+                canvas, draws, scene.weather, x, y, draws.uniform(1.55, 1.9) * metre, depth
+            )
         elif kind == "bicycle":
             x = min(max(draws.uniform(left, right), 0.08 * size), 0.92 * size)
             objects.bicycle(canvas, draws, scene.weather, x, y, 1.05 * metre, depth)

@@ -17,7 +17,7 @@ from fusionkit.interfaces import Metric, Stage
 from fusionkit.progress import ProgressBar
 from fusionkit.run import Run
 from fusionkit.scoring import Score, grey_tensor, means, metrics_of, to_csv
-from fusionkit_standard.pairs import test_pairs
+from fusionkit_standard.pairs import pairs_to_judge
 
 
 class Evaluate(Stage):
@@ -48,7 +48,7 @@ class Evaluate(Stage):
         if not run.is_first:
             return
         metrics = self._metrics(run)
-        dataset, indices = test_pairs(run)
+        dataset, indices = pairs_to_judge(run)
         by_id = {dataset[index].id: index for index in indices}
         methods = sorted(path.name for path in (run.folder / "grey").iterdir())
         methods.sort(key=lambda name: name != run.config.backbone.name)
@@ -89,8 +89,7 @@ class Evaluate(Stage):
                 for method, found in scores.items()
             },
             "carries": {
-                method: _verdict(run.config.modalities, found)
-                for method, found in measures.items()
+                method: _verdict(run.config.modalities, found) for method, found in measures.items()
             },
         }
         write_json(run.folder / "metrics.json", result)

@@ -15,7 +15,7 @@ from fusionkit.images import from_float, write_image
 from fusionkit.interfaces import Backbone, ComponentSpec, Sample, Stage
 from fusionkit.progress import ProgressBar
 from fusionkit.run import Run
-from fusionkit_standard.pairs import test_pairs
+from fusionkit_standard.pairs import pairs_to_judge
 
 
 class Fuse(Stage):
@@ -45,7 +45,7 @@ class Fuse(Stage):
 
     def check(self, run: Run) -> None:
         """There must be pairs to fuse."""
-        if not test_pairs(run, self.limit)[1]:
+        if not pairs_to_judge(run, self.limit)[1]:
             raise FusionkitError("no pairs to fuse: `data` holds none out (val), and no `test`")
 
     def run(self, run: Run) -> None:
@@ -56,7 +56,7 @@ class Fuse(Stage):
         methods = {run.config.backbone.name: backbone.to(run.fabric.device)}
         for baseline in self._baselines(run):
             methods.setdefault(baseline.name, baseline)
-        dataset, indices = test_pairs(run, self.limit)
+        dataset, indices = pairs_to_judge(run, self.limit)
         for folder in ("fused", "grey"):
             shutil.rmtree(run.folder / folder, ignore_errors=True)
         make_folder(run.folder / "fused")

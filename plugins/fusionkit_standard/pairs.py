@@ -8,7 +8,7 @@ from fusionkit.interfaces import Dataset
 from fusionkit.run import Run
 
 
-def test_pairs(run: Run, limit: int | None = None) -> tuple[Dataset, Sequence[int]]:
+def pairs_to_judge(run: Run, limit: int | None = None) -> tuple[Dataset, Sequence[int]]:
     """Return the data set and the indices of the pairs to fuse and to score.
 
     All pairs of ``test`` if the configuration names it, else the held-out pairs of ``data``.

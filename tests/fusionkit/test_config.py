@@ -117,7 +117,7 @@ def test_numbers_are_those_of_yaml_1_2(load):
 
 
 def test_missing_files_and_recipes(plugins):
-    with pytest.raises(FusionkitError, match="there is no configuration file nowhere/a.yaml"):
+    with pytest.raises(FusionkitError, match=r"there is no configuration file nowhere/a\.yaml"):
         load_config("nowhere/a.yaml", [], plugins)
     with pytest.raises(FusionkitError, match=r"emme.yaml is neither a file nor a recipe.*emma"):
         load_config("emme.yaml", [], plugins)

@@ -37,7 +37,7 @@ def test_files_of_the_wrong_kind_are_refused_and_write_nothing(official, tmp_pat
         convert_official(path, out, "unet5")
     with pytest.raises(FusionkitError, match="--as takes ufuser or unet5, found 'ufuse'; did you"):
         convert_official(path, out, "ufuse")
-    with pytest.raises(FusionkitError, match="must be a .safetensors file"):
+    with pytest.raises(FusionkitError, match=r"must be a \.safetensors file"):
         convert_official(path, tmp_path / "x.pth", "ufuser")
     with pytest.raises(FusionkitError, match="there is no file"):
         convert_official(tmp_path / "none.pth", out, "ufuser")

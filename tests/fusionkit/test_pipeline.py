@@ -227,7 +227,8 @@ def test_plugins_see_what_is_logged(run, plugins):
     from fusionkit import hookimpl
 
     class Tracker:
-        seen: list[tuple[str, int]] = []
+        def __init__(self):
+            self.seen: list[tuple[str, int]] = []
 
         @hookimpl
         def fusionkit_log(self, run, stage, step, values):

@@ -110,11 +110,11 @@ def test_a_broken_plugin_leaves_nothing_behind(make_plugin):
 
 def test_unknown_names_are_answered_with_the_nearest():
     plugins = load_plugins()
-    with pytest.raises(FusionkitError, match="no backbone 'ufusr' is installed .*mean 'ufuser'"):
+    with pytest.raises(FusionkitError, match=r"no backbone 'ufusr' is installed .*mean 'ufuser'"):
         plugins.registry.get("backbone", "ufusr")
     with pytest.raises(FusionkitError, match="no kind of component is called 'backbon'"):
         plugins.registry.get("backbon", "ufuser")
-    with pytest.raises(FusionkitError, match=r"ema.yaml is neither .*mean 'emma.yaml'"):
+    with pytest.raises(FusionkitError, match=r"ema\.yaml is neither .*mean 'emma\.yaml'"):
         plugins.recipe("ema.yaml")
 
 

@@ -13,7 +13,7 @@ from fusionkit.files import write_text
 from fusionkit.images import from_float, list_images, read_image
 from fusionkit.interfaces import Stage
 from fusionkit.run import Run
-from fusionkit_standard.pairs import test_pairs
+from fusionkit_standard.pairs import pairs_to_judge
 from fusionkit_standard.report.charts import line_chart
 from fusionkit_standard.report.pictures import data_url
 
@@ -60,7 +60,7 @@ class Report(Stage):
         if not folder.is_dir() or self.pairs == 0:
             return "<p>No pairs were fused.</p>"
         files = list_images(folder)
-        dataset, indices = test_pairs(run)
+        dataset, indices = pairs_to_judge(run)
         names = list(files)
         step = max(1, len(names) / self.pairs)
         shown = [names[int(k * step)] for k in range(min(self.pairs, len(names)))]

@@ -1,0 +1,285 @@
+"""The command line as a user types it: output, files, exit codes, messages."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import fusionkit as fk
+from fusionkit import cli
+
+
+@pytest.fixture
+def fusionkit(capsys, monkeypatch):
+    """Run a command in this process; return exit code, output, messages."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fusionkit", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Two pairs: infrared grey, visible in colour."""
+    generator = np.random.default_rng(0)
+    for modality, shape in (("ir", (50, 67)), ("vi", (50, 67, 3))):
+        (tmp_path / modality).mkdir()
+        for name in ("a", "b"):
+            pixels = generator.integers(0, 256, shape, dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / modality / f"{name}.png")
+    return tmp_path
+
+
+def sources(root: Path) -> list[str]:
+    return ["--source", f"infrared={root / 'ir'}", "--source", f"visible={root / 'vi'}"]
+
+
+def test_help_costs_no_torch():
+    code = (
+        "import sys; sys.argv=['fusionkit','--help']\nfrom fusionkit import cli\ntry: cli.main()\n"
+    )
+    code += "except SystemExit: pass\nassert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for command in ("run", "fuse", "metrics", "plugins", "schema", "convert", "doctor"):
+        assert command in result.stdout
+
+
+def test_fuse_metrics_and_means(fusionkit, pairs):
+    code, _, said = fusionkit(
+        "fuse", *sources(pairs), "-o", pairs / "out", "--backbone", "laplacian-pyramid"
+    )
+    assert code == 0
+    assert "2 fused images" in said
+    with Image.open(pairs / "out" / "a.png") as image:
+        assert image.size == (67, 50)
+        assert image.mode == "RGB"
+    code, out, said = fusionkit(
+        "metrics", "--fused", pairs / "out", *sources(pairs), "--metric", "EN", "--metric", "SD"
+    )
+    assert code == 0
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [(r["image"], r["metric"]) for r in rows] == [
+        ("a", "EN"),
+        ("a", "SD"),
+        ("b", "EN"),
+        ("b", "SD"),
+    ]
+    assert "profile cddfuse" in said
+    fused = np.asarray(Image.open(pairs / "out" / "a.png"))
+    images = {
+        m: np.asarray(Image.open(pairs / d / "a.png"))
+        for m, d in (("infrared", "ir"), ("visible", "vi"))
+    }
+    scores = fk.evaluate(fused, images, metrics=["EN", "SD"])
+    assert float(rows[0]["value"]) == scores["EN"]
+    code, out, _ = fusionkit(
+        "metrics", "--fused", pairs / "out", *sources(pairs), "--csv", pairs / "m.csv"
+    )
+    assert code == 0
+    assert out == ""
+    assert len((pairs / "m.csv").read_text().splitlines()) == 1 + 2 * 12
+
+
+def test_single_files_and_a_saved_model(fusionkit, pairs):
+    fk.save(fk.build("backbone", name="ufuser", channels=[4, 8], heads=4), pairs / "m.safetensors")
+    one = [
+        "--source",
+        f"infrared={pairs / 'ir/a.png'}",
+        "--source",
+        f"visible={pairs / 'vi/a.png'}",
+    ]
+    code, _, _ = fusionkit("fuse", *one, "-o", pairs / "x.tif", "--model", pairs / "m.safetensors")
+    assert code == 0
+    assert tifffile.imread(pairs / "x.tif").shape == (50, 67, 3)
+    code, _, _ = fusionkit(
+        "fuse",
+        *one,
+        "-o",
+        pairs / "y.png",
+        "--backbone",
+        "max",
+        "--colour",
+        "none",
+        "--stretch",
+        "minmax",
+    )
+    assert code == 0
+    grey = np.asarray(Image.open(pairs / "y.png"))
+    assert grey.shape == (50, 67)
+    assert (grey.min(), grey.max()) == (0, 255)
+
+
+def broken_png(root: Path) -> None:
+    data = (root / "vi" / "b.png").read_bytes()
+    (root / "vi" / "b.png").write_bytes(data[: len(data) // 2])
+
+
+def unequal(root: Path) -> None:
+    Image.new("L", (10, 10)).save(root / "ir" / "b.png")
+
+
+def nan_tiff(root: Path) -> None:
+    (root / "ir" / "b.png").unlink()
+    pixels = np.full((50, 67), 0.5, np.float32)
+    pixels[3, 4] = np.nan
+    tifffile.imwrite(root / "ir" / "b.tif", pixels)
+
+
+def lonely(root: Path) -> None:
+    (root / "ir" / "b.png").unlink()
+
+
+def empty(root: Path) -> None:
+    for path in (root / "ir").iterdir():
+        path.unlink()
+
+
+def missing(root: Path) -> None:
+    empty(root)
+    (root / "ir").rmdir()
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (broken_png, "b.png is damaged"),
+        (unequal, "1 pair of unequal size (height x width): b (infrared 10x10, visible 50x67)"),
+        (nan_tiff, "b.tif: 1 pixels are NaN or infinite, the first at row 3, column 4"),
+        (lonely, "b (no infrared)"),
+        (empty, "ir has no images"),
+        (missing, "there is no folder"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+@pytest.mark.parametrize("command", ["fuse", "run"])
+def test_bad_images_get_one_sentence_and_exit_code_2(fusionkit, pairs, harm, message, command):
+    harm(pairs)
+    if command == "fuse":
+        code, out, said = fusionkit(
+            "fuse", *sources(pairs), "-o", pairs / "out", "--backbone", "average"
+        )
+    else:
+        code, out, said = fusionkit(
+            "run",
+            "emma.yaml",
+            "data.name=paired-folders",
+            f"data.folders.infrared={pairs / 'ir'}",
+            f"data.folders.visible={pairs / 'vi'}",
+            "data.patch=48",
+            "--out",
+            pairs / "out",
+        )
+        assert not (pairs / "out").exists()
+    assert code == 2
+    assert out == ""
+    assert said.startswith("error: ")
+    assert message in said
+    assert "Traceback" not in said
+    # nothing half: only whole images of whole pairs
+    assert [p.name for p in (pairs / "out").glob("*")] in ([], ["a.png"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fuse", "-o", "x", "--backbone", "max", "--source", "ir"], "expected --source MODALITY"),
+        (
+            ["fuse", "-o", "x", "--backbone", "max", "--source", "a=b"],
+            "two or more sources, found 1",
+        ),
+        (["run", "emme.yaml"], "did you mean 'emma.yaml'"),
+        (["run", "emma.yaml", "stages.train-sensors.epochs=x"], "stages[0].epochs"),
+        (["plugins", "show", "backbone", "ufusr"], "did you mean 'ufuser'"),
+        (["convert", "no.pth", "x.safetensors", "--as", "ufuser"], "there is no file no.pth"),
+    ],
+)
+def test_wrong_commands(fusionkit, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, said = fusionkit(*arguments)
+    assert code == 2
+    assert message in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --model"),
+        (["--model", "nowhere"], "there is no run folder or weights file nowhere"),
+        (["--backbone", "ufuser"], "has weights that must be trained first"),
+        (["--backbone", "max", "--colour", "visual"], "did you mean 'visible'"),
+    ],
+)
+def test_wrong_models(fusionkit, pairs, arguments, message):
+    code, _, said = fusionkit("fuse", *sources(pairs), "-o", pairs / "out", *arguments)
+    assert code == 2
+    assert message in said
+
+
+def test_an_output_that_is_a_file(fusionkit, pairs):
+    (pairs / "out").write_text("x")
+    code, _, said = fusionkit("fuse", *sources(pairs), "-o", pairs / "out", "--backbone", "max")
+    assert code == 2
+    assert "a file stands there" in said
+
+
+def test_plugins_schema_and_doctor(fusionkit):
+    code, out, _ = fusionkit("plugins", "list")
+    assert code == 0
+    assert "ufuser  (fusionkit-emma)" in out
+    assert "emma.yaml" in out
+    code, out, _ = fusionkit("plugins", "show", "loss", "equivariance")
+    assert code == 0
+    assert "elements: None" in out
+    code, out, _ = fusionkit("schema")
+    assert json.loads(out)["$defs"]["backbone"]["oneOf"]
+    code, out, _ = fusionkit("doctor")
+    assert code == 0
+    assert "torch" in out
+    assert "fusionkit-emma (fusionkit-mmif" in out
+
+
+def test_without_emma_the_core_starts_and_says_what_is_missing(fusionkit, monkeypatch):
+    from fusionkit import api, plugins
+
+    entry_points = [
+        e
+        for e in plugins.importlib.metadata.entry_points(group=plugins.GROUP)
+        if e.name != "fusionkit-emma"
+    ]
+    left = plugins.load_plugins(entry_points)
+    monkeypatch.setattr(api, "installed", lambda: left)
+    code, out, _ = fusionkit("plugins", "list")
+    assert code == 0
+    assert "ufuser" not in out
+    assert "laplacian-pyramid" in out
+    code, _, said = fusionkit("run", "emma.yaml")
+    assert code == 2
+    assert "emma.yaml is neither a file nor a recipe of an installed plugin" in said
+    recipe = Path(plugins.__file__).parents[1] / "plugins/fusionkit_emma/recipes/emma.yaml"
+    code, _, said = fusionkit("run", recipe)
+    assert code == 2
+    for what in (
+        "no installed plugin brings any sensor",
+        "no backbone 'ufuser' is installed",
+        "no installed plugin brings any transform",
+        "no stage 'train-sensors'",
+    ):
+        assert what in said
