@@ -22,11 +22,12 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from fusionkit.errors import FusionkitError, nearest
-from fusionkit.interfaces import Component, ComponentSpec, _FromRun
+from fusionkit.interfaces import Component, ComponentSpec, FromRun
 from fusionkit.messages import explain
-from fusionkit.registry import Registry, parameters_of
+from fusionkit.registry import Registry
+from fusionkit.signatures import from_run, hints_of, parameters_of
 
-__all__ = ["KIND_KEY", "SpecOf", "arguments_model", "from_run", "make_spec"]
+__all__ = ["KIND_KEY", "SpecOf", "arguments_model", "make_spec"]
 
 KIND_KEY = "x-fusionkit-kind"
 """Marks a component in a JSON schema that is not finished yet."""
@@ -124,22 +125,12 @@ def make_spec(
         raise FusionkitError(f"{kind} {name!r}: " + "; ".join(problems)) from None
 
 
-@functools.cache
-def from_run(cls: type[Component]) -> tuple[str, ...]:
-    """Return the arguments that are annotated ``Modalities``."""
-    return tuple(
-        key
-        for key, hint in _hints(cls).items()
-        if any(isinstance(extra, _FromRun) for extra in getattr(hint, "__metadata__", ()))
-    )
-
-
 def from_run_of(model: type[BaseModel]) -> tuple[str, ...]:
     """Return the fields of an arguments model that the run fills in."""
     return tuple(
         key
         for key, field in model.model_fields.items()
-        if any(isinstance(extra, _FromRun) for extra in field.metadata)
+        if any(isinstance(extra, FromRun) for extra in field.metadata)
     )
 
 
@@ -150,7 +141,7 @@ def arguments_model(cls: type[Component]) -> type[BaseModel]:
     Raises:
         FusionkitError: if an argument has no type, or one that nothing can be validated against.
     """
-    hints = _hints(cls)
+    hints = hints_of(cls)
     fields: dict[str, Any] = {}
     for key, parameter in parameters_of(cls).items():
         if key not in hints:
@@ -173,18 +164,6 @@ def arguments_model(cls: type[Component]) -> type[BaseModel]:
     except Exception as error:  # pydantic raises several types for a signature it can't use
         raise FusionkitError(
             f"{cls.__qualname__}: its arguments can't be validated: {error}"
-        ) from error
-
-
-def _hints(cls: type[Component]) -> dict[str, Any]:
-    if not parameters_of(cls):
-        return {}
-    try:
-        return typing.get_type_hints(cls.__init__, include_extras=True)
-    except NameError as error:
-        raise FusionkitError(
-            f"{cls.__qualname__}: a type of its __init__ can't be resolved ({error}); "
-            f"import it outside of `if TYPE_CHECKING`"
         ) from error
 
 

@@ -232,7 +232,7 @@ def plugins_show(
 
     from fusionkit.api import installed
     from fusionkit.arguments import arguments_model
-    from fusionkit.registry import parameters_of
+    from fusionkit.signatures import parameters_of
 
     entry = installed().registry.get(kind, name)
     print(f"{kind} {name}, plugin {entry.plugin}, {entry.cls.__module__}.{entry.cls.__name__}\n")
@@ -305,3 +305,7 @@ def _model(model: Path | None, backbone: str | None) -> Backbone:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -49,11 +49,11 @@ Images = Mapping[str, Tensor]
 """Modality name -> (b, 1, h, w) float32 in [0, 1]. Names, so that sources can't be swapped."""
 
 
-class _FromRun:
+class FromRun:
     """Marks an argument that the run fills in when the configuration leaves it out."""
 
 
-Modalities = Annotated[tuple[str, ...], _FromRun()]
+Modalities = Annotated[tuple[str, ...], FromRun()]
 """Annotation of an ``__init__`` argument that receives the modality names of the run."""
 
 

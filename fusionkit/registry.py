@@ -9,8 +9,9 @@ from typing import Any
 
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.interfaces import KINDS, Component, ComponentSpec
+from fusionkit.signatures import from_run, parameters_of
 
-__all__ = ["RESERVED", "Entry", "Registry", "check_component", "check_kind", "parameters_of"]
+__all__ = ["RESERVED", "Entry", "Registry", "check_component", "check_kind"]
 
 RESERVED: Mapping[str, frozenset[str]] = {
     kind: frozenset({"name", *extra})
@@ -93,8 +94,6 @@ class Registry:
             spec: What to build, validated.
             modalities: Fills arguments annotated ``Modalities`` that the spec leaves out.
         """
-        from fusionkit.arguments import from_run
-
         cls = self.get(spec.kind, spec.name).cls
         arguments = {key: self._built(value, modalities) for key, value in spec.arguments.items()}
         if modalities is not None:
@@ -149,14 +148,3 @@ def check_component(cls: type[Component], plugin: str) -> str:
                 f"{what}: the argument {key!r} clashes with a key of the configuration; rename it"
             )
     return cls.kind
-
-
-def parameters_of(cls: type[Component]) -> Mapping[str, inspect.Parameter]:
-    """Return the arguments of a component, none if it has no ``__init__`` of its own.
-
-    What ``nn.Module`` takes is no configuration.
-    """
-    own = [base for base in cls.__mro__ if issubclass(base, Component)]
-    if not any("__init__" in base.__dict__ for base in own):
-        return {}
-    return inspect.signature(cls).parameters
