@@ -22,7 +22,9 @@ def main() -> None:
         for index in range(round_ * PAIRS, (round_ + 1) * PAIRS):
             scenes[index]
         rates.append(PAIRS / (time.process_time() - start))
-    print(f"median {statistics.median(rates):.0f} pairs/s (from {min(rates):.0f} to {max(rates):.0f})")
+    print(
+        f"median {statistics.median(rates):.0f} pairs/s (from {min(rates):.0f} to {max(rates):.0f})"
+    )
 
 
 if __name__ == "__main__":

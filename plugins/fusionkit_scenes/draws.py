@@ -53,13 +53,13 @@ class Draws:
 
     def textures(self, count: int, size: int) -> NDArray[np.float32]:
         """Return (count, size, size) noise of several octaves, zero mean and unit variance."""
-        total = torch.zeros(count, 1, size, size)
         cells, amplitude = 4, 1.0
-        # Octaves that double, but the finest: single pixels, below.
-        while cells <= size // 4:
-            coarse = torch.randn(count, 1, cells, cells, generator=self._generator)
-            total += amplitude * F.interpolate(coarse, size=(size, size), mode="bilinear")
-            cells, amplitude = cells * 2, amplitude * 0.62
-        total += amplitude * torch.randn(count, 1, size, size, generator=self._generator)
+        total = torch.randn(count, 1, cells, cells, generator=self._generator)
+        # Each octave is laid over the enlarged sum of the coarser ones, which is far cheaper than
+        # enlarging every octave to the full size.
+        while cells < size:
+            cells, amplitude = min(2 * cells, size), 0.62 * amplitude
+            total = F.interpolate(total, size=(cells, cells), mode="bilinear")
+            total += amplitude * torch.randn(count, 1, cells, cells, generator=self._generator)
         total -= total.mean(dim=(2, 3), keepdim=True)
         return (total / total.std(dim=(2, 3), keepdim=True))[:, 0].numpy()

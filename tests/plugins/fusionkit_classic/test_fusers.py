@@ -1,0 +1,183 @@
+"""The classic fusers against independent implementations, and the laws they all keep."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import pywt
+import torch
+from PIL import Image
+
+import fusionkit as fk
+from fusionkit.errors import FusionkitError
+from fusionkit.functional import metrics
+from fusionkit.interfaces import Sample
+from fusionkit_classic import guided, pyramid, saliency, wavelet
+
+FUSERS = ["average", "max", "laplacian-pyramid", "wavelet", "guided-filter", "saliency"]
+
+
+def random_images(*shape, count=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    names = ("infrared", "visible", "near")
+    return {name: torch.rand(*shape, generator=generator) for name in names[:count]}
+
+
+@pytest.fixture(params=FUSERS)
+def fuser(request):
+    return fk.build("backbone", name=request.param).eval()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 33), (64, 48)])
+def test_equal_sources_come_back(fuser, size):
+    x = random_images(2, 1, *size)["infrared"]
+    assert torch.allclose(fuser({"a": x, "b": x}), x, atol=1e-5)
+
+
+def test_the_order_of_the_sources_does_not_matter(fuser):
+    sources = random_images(1, 1, 32, 40)
+    assert torch.allclose(fuser(sources), fuser(dict(reversed(sources.items()))), atol=1e-6)
+
+
+def test_images_of_a_batch_do_not_see_each_other(fuser):
+    sources = random_images(3, 1, 32, 40)
+    together = fuser(sources)
+    alone = [fuser({m: x[k : k + 1] for m, x in sources.items()}) for k in range(3)]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-6)
+
+
+def test_three_sources_gradients_and_range(fuser):
+    sources = random_images(1, 1, 24, 31, count=3)
+    for x in sources.values():
+        x.requires_grad_()
+    fused = fuser(sources)
+    assert fused.shape == (1, 1, 24, 31)
+    assert 0 <= fused.min() <= fused.max() <= 1
+    fused.sum().backward()
+    for x in sources.values():
+        assert x.grad is not None
+        assert torch.isfinite(x.grad).all()
+
+
+def test_pyramid_shrinks_as_opencv_does():
+    x = torch.rand(1, 1, 1, 64, 48)
+    expected = cv2.pyrDown(x[0, 0, 0].numpy(), borderType=cv2.BORDER_REFLECT_101)
+    assert np.allclose(pyramid.shrink(x)[0, 0, 0].numpy(), expected, atol=1e-6)
+
+
+def test_pyramid_enlarges_as_opencv_does_away_from_the_border():
+    x = torch.rand(1, 1, 1, 32, 24)
+    expected = cv2.pyrUp(x[0, 0, 0].numpy())
+    found = pyramid.enlarge(x, (64, 48))[0, 0, 0].numpy()
+    assert np.allclose(found[4:-4, 4:-4], expected[4:-4, 4:-4], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (33, 50), (7, 90)])
+def test_pyramid_reconstructs(size):
+    x = torch.rand(2, 1, 1, *size)
+    assert torch.allclose(pyramid.recompose(*pyramid.decompose(x, 4)), x, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["haar", "db2", "sym4"])
+def test_wavelet_bands_are_those_of_pywavelets(name):
+    assert np.allclose(wavelet.LOW_PASS[name], pywt.Wavelet(name).dec_lo)
+    assert np.allclose(wavelet.filters(name, torch.zeros(1))[1] * 2**0.5, pywt.Wavelet(name).dec_hi)
+    x = torch.rand(1, 1, 64, 64, dtype=torch.float64)
+    details, approximation = wavelet.analyse(x, *wavelet.filters(name, x), 1)
+    # pywt convolves with the flipped filter and from another origin: compare the band's content
+    ((a, (h, v, d)),) = pywt.swt2(x[0, 0].numpy(), name, 1, norm=True)
+    for found, expected in zip((approximation, *details), (a, v, h, d), strict=True):
+        inner = found[0, 0, 16:-16, 16:-16].numpy()
+        assert np.std(inner) == pytest.approx(np.std(expected[16:-16, 16:-16]), rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["haar", "db2", "sym4"])
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_wavelet_reconstructs(name, step):
+    x = torch.rand(2, 1, 40, 37, dtype=torch.float64)
+    low, high = wavelet.filters(name, x)
+    details, approximation = wavelet.analyse(x, low, high, step)
+    assert torch.allclose(wavelet.synthesise(approximation, details, low, high, step), x)
+
+
+def test_guided_filter_is_the_textbook_one():
+    guide, x = torch.rand(2, 1, 1, 40, 52, dtype=torch.float64)
+    radius, eps = 5, 0.01
+
+    def box(image):
+        kernel = (2 * radius + 1, 2 * radius + 1)
+        total = cv2.boxFilter(image, -1, kernel, normalize=False, borderType=cv2.BORDER_CONSTANT)
+        ones = np.ones_like(image)
+        return total / cv2.boxFilter(
+            ones, -1, kernel, normalize=False, borderType=cv2.BORDER_CONSTANT
+        )
+
+    i, p = guide[0, 0].numpy(), x[0, 0].numpy()
+    a = (box(i * p) - box(i) * box(p)) / (box(i * i) - box(i) ** 2 + eps)
+    expected = box(a) * i + box(box(p) - a * box(i))
+    found = guided.guided_filter(guide, x, radius, eps)[0, 0].numpy()
+    assert np.allclose(found, expected, atol=1e-10)
+
+
+def test_histogram_contrast_is_the_mean_distance_to_all_pixels():
+    x = torch.rand(2, 1, 9, 11)
+    flat = x.flatten(1)
+    expected = (flat[:, :, None] - flat[:, None, :]).abs().mean(dim=2).view_as(x)
+    expected = expected / expected.amax(dim=(2, 3), keepdim=True)
+    assert torch.allclose(saliency.histogram_contrast(x), expected, atol=1e-5)
+
+
+def test_on_real_pairs_all_but_average_sharpen(data_root):
+    def grey(path):
+        return torch.from_numpy(np.array(Image.open(path).convert("L"))).float()[None, None] / 255
+
+    sources = {
+        m: grey(data_root / "tno" / d / "08.png")
+        for m, d in (("infrared", "ir"), ("visible", "vi"))
+    }
+    levels = [(x * 255).round() for x in sources.values()]
+    found = {}
+    for name in FUSERS:
+        fused = (fk.build("backbone", name=name)(sources) * 255).round()
+        found[name] = (
+            float(metrics.average_gradient(fused)),
+            float(metrics.differences_correlation(fused, levels)),
+        )
+    for name in set(FUSERS) - {"average"}:
+        assert found[name][0] > found["average"][0], name
+    assert found["saliency"][1] > found["laplacian-pyramid"][1] > found["average"][1]
+
+
+@pytest.fixture
+def results(tmp_path):
+    for name in ("a", "b"):
+        pixels = np.full((20, 30, 3), (200, 100, 50), np.uint8)
+        pixels[4:8, 5:9] = 255
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def sample(name="a", size=(20, 30), crop=None):
+    return Sample(name, {m: torch.zeros(1, *size) for m in ("infrared", "visible")}, crop=crop)
+
+
+def test_folder_finds_results_by_name(results):
+    folder = fk.build("backbone", name="folder", root=str(results))
+    fused = folder.fuse(sample())
+    assert fused.shape == (1, 20, 30)
+    assert fused[0, 0, 0].item() == pytest.approx((0.299 * 200 + 0.587 * 100 + 0.114 * 50) / 255)
+    patch = folder.fuse(sample(size=(4, 4), crop=(4, 5)))
+    assert torch.allclose(patch, torch.ones(1, 4, 4))
+
+
+def test_folder_says_what_it_lacks(results):
+    folder = fk.build("backbone", name="folder", root=str(results))
+    with pytest.raises(FusionkitError, match=r"has no result for 'c' \(it has 2 images\)"):
+        folder.fuse(sample("c"))
+    with pytest.raises(FusionkitError, match="expected 21x30 pixels, found 20x30"):
+        folder.fuse(sample(size=(21, 30)))
+    with pytest.raises(FusionkitError, match="finds results by file name"):
+        folder({"a": torch.zeros(1, 1, 20, 30)})
+    with pytest.raises(FusionkitError, match="there is no folder"):
+        fk.build("backbone", name="folder", root=str(results / "none"))

@@ -1,0 +1,129 @@
+"""Rendered scenes: reproducible, consistent with their labels, complementary."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import fusionkit as fk
+from fusionkit.errors import FusionkitError
+from fusionkit.functional.colour import join_chroma, split_chroma
+from fusionkit_scenes.canvas import BOX_CLASSES, CLASSES
+from fusionkit_scenes.dataset import Scenes
+
+
+@pytest.fixture(scope="module")
+def samples():
+    scenes = Scenes(size=96, train=40)
+    return [scenes[index] for index in range(40)]
+
+
+def test_a_scene_follows_from_seed_and_index_alone():
+    one, other = Scenes(size=64, seed=3)[7], Scenes(size=64, train=9, val=1, seed=3)[7]
+    for modality in ("infrared", "visible"):
+        assert torch.equal(one.images[modality], other.images[modality])
+    assert torch.equal(one.mask, other.mask)
+    assert not torch.equal(one.images["visible"], Scenes(size=64, seed=4)[7].images["visible"])
+    assert not torch.equal(one.images["visible"], Scenes(size=64, seed=3)[8].images["visible"])
+    # drawing numbers leaves the global generator alone
+    torch.manual_seed(0)
+    first = torch.rand(1)
+    torch.manual_seed(0)
+    Scenes(size=64)[0]
+    assert torch.equal(torch.rand(1), first)
+
+
+def test_splits_are_disjoint_and_complete():
+    scenes = Scenes(train=5, val=3)
+    splits = scenes.splits()
+    assert len(scenes) == 8
+    assert [*splits["train"], *splits["val"]] == list(range(8))
+    with pytest.raises(IndexError, match="scene 8 of 8"):
+        scenes[8]
+
+
+def test_images_are_eight_bit_in_range(samples):
+    for sample in samples[:8]:
+        assert set(sample.images) == {"infrared", "visible"}
+        for image in sample.images.values():
+            assert image.shape == (1, 96, 96)
+            assert image.dtype == torch.float32
+            assert 0 <= image.min() < image.max() <= 1
+        infrared = sample.images["infrared"] * 255
+        assert torch.allclose(infrared, infrared.round(), atol=1e-3)
+        rgb = join_chroma(sample.images["visible"], sample.chroma)
+        assert torch.allclose(rgb * 255, (rgb * 255).round(), atol=1e-2)
+        assert torch.allclose(split_chroma(rgb)[0], sample.images["visible"], atol=1e-5)
+
+
+def test_every_condition_and_class_turns_up(samples):
+    assert {s.id.split("-")[0] for s in samples} == {"day", "night", "fog", "glare"}
+    seen = set(torch.cat([s.mask.flatten() for s in samples]).unique().tolist())
+    assert seen == set(range(len(CLASSES)))
+    kinds = set(torch.cat([s.boxes[:, 0] for s in samples]).tolist())
+    assert kinds == {0.0, 1.0, 2.0}
+
+
+def test_boxes_hold_pixels_of_their_class(samples):
+    for sample in samples:
+        size = sample.mask.shape[-1]
+        for kind, cx, cy, w, h in sample.boxes.tolist():
+            left, right = round((cx - w / 2) * size), round((cx + w / 2) * size)
+            top, bottom = round((cy - h / 2) * size), round((cy + h / 2) * size)
+            assert 0 <= left < right <= size
+            assert 0 <= top < bottom <= size
+            inside = sample.mask[top:bottom, left:right]
+            label = CLASSES.index(BOX_CLASSES[int(kind)])
+            # the box touches its object on all four sides
+            for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]):
+                assert (edge == label).any()
+
+
+def test_persons_in_the_dark_are_seen_by_their_heat(samples):
+    def contrast(image, mask):
+        return (image[mask].mean() - image[~mask].mean()).abs() / image.std()
+
+    found = {"infrared": [], "visible": []}
+    for sample in samples:
+        person = sample.mask == CLASSES.index("person")
+        if sample.id.startswith(("night", "glare")) and person.sum() > 60:
+            for modality, values in found.items():
+                values.append(contrast(sample.images[modality][0], person))
+    assert len(found["infrared"]) > 5
+    infrared, visible = (torch.stack(found[m]).mean() for m in ("infrared", "visible"))
+    assert infrared > 2 * visible
+
+
+def test_markings_are_seen_by_their_paint(samples):
+    """White paint on the road reflects six times as much and is hardly warmer."""
+    ratios = []
+    for sample in samples:
+        road = sample.mask == CLASSES.index("road")
+        paint = road & (sample.latent["albedo"][1] > 0.5)
+        if sample.id.startswith("day") and paint.sum() > 20:
+            visible = sample.images["visible"][0]
+            infrared = sample.images["infrared"][0]
+            ratios.append(
+                (visible[paint].mean() - visible[road & ~paint].mean()).abs()
+                / (infrared[paint].mean() - infrared[road & ~paint].mean()).abs().clamp_min(0.01)
+            )
+    assert ratios
+    assert torch.stack(ratios).median() > 2
+
+
+def test_latent_maps_are_physical(samples):
+    for sample in samples[:8]:
+        assert 230 < sample.latent["temperature"].min() < sample.latent["temperature"].max() < 380
+        assert 0 <= sample.latent["albedo"].min() <= sample.latent["albedo"].max() <= 1
+        assert 0.5 < sample.latent["emissivity"].min() <= sample.latent["emissivity"].max() <= 1
+        assert sample.latent["depth"].min() > 0
+
+
+@pytest.mark.parametrize("size", [32, 64, 160])
+def test_other_sizes(size):
+    assert Scenes(size=size)[0].images["visible"].shape == (1, size, size)
+
+
+def test_sizes_that_no_network_takes_are_refused():
+    with pytest.raises(FusionkitError, match="size: expected a multiple of 16, found 100"):
+        fk.build("dataset", name="scenes", size=100)
