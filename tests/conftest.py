@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+# Shapes in signatures are checked here and nowhere else: users don't pay for it.
+install_import_hook(
+    ["fusionkit.functional", "fusionkit_classic", "fusionkit_emma.distances"], "beartype.beartype"
+)
 
 torch.set_num_threads(1)  # parity fixtures were made so, and two busy cores spin otherwise
 

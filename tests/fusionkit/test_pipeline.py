@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -243,3 +246,32 @@ def test_plugins_see_what_is_logged(run, plugins):
     finally:
         plugins.manager.unregister(tracker)
     assert ("0-train-sensors", 2) in tracker.seen
+
+
+def test_mixed_precision_trains(run):
+    result = run("precision=bf16-mixed", "accelerator=cpu")
+    weights = load_file(result.weights_file("backbone"))
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+    assert all(tensor.dtype == torch.float32 for tensor in weights.values())
+
+
+def test_two_processes_share_the_work(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    command = [sys.executable, "-m", "fusionkit.cli", "run", "tiny.yaml", "devices=2"]
+    command += ["accelerator=cpu", "stages.train-sensors.batch_size=2"]
+    done = subprocess.run(
+        [*command, "--out", "two"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "two"
+    logged = lines(folder)
+    # 6 patches in batches of 2, one of each on either process; logged once
+    steps = [line["step"] for line in logged if "rmse/infrared" in line]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert json.loads((folder / "environment.json").read_text())["processes"] == 2
+    assert (folder / "report.html").is_file()
