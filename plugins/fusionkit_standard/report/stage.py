@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+from numpy.typing import NDArray
 from pydantic import Field
 
 from fusionkit.files import write_text
+from fusionkit.functional.colour import join_chroma
 from fusionkit.images import from_float, list_images, read_image
-from fusionkit.interfaces import Stage
+from fusionkit.interfaces import Sample, Stage
 from fusionkit.run import Run
 from fusionkit_standard.pairs import pairs_to_judge
 from fusionkit_standard.report.charts import line_chart
@@ -68,14 +70,19 @@ class Report(Stage):
         blocks = []
         for name in shown:
             sample = dataset[by_id[name]]
-            sources = {
-                modality: data_url(from_float(image[0].numpy(), "uint8"))
-                for modality, image in sample.images.items()
-            }
+            sources = {modality: data_url(_shown(sample, modality)) for modality in sample.images}
             fused = read_image(files[name])
             height, width = fused.shape[:2]
             blocks.append(_pair(name, sources, data_url(fused), width, height))
         return "\n".join(blocks)
+
+
+def _shown(sample: Sample, modality: str) -> NDArray[Any]:
+    """A source as its camera saw it: the visible one in its colour."""
+    image = sample.images[modality]
+    if modality == "visible" and sample.chroma is not None:
+        return from_float(join_chroma(image, sample.chroma).movedim(0, -1).numpy(), "uint8")
+    return from_float(image[0].numpy(), "uint8")
 
 
 def _json(path: Path) -> dict[str, Any]:
