@@ -188,7 +188,7 @@ def convert(
 def doctor() -> None:
     """Say which versions, devices and plugins there are, and which plugins are broken."""
     from fusionkit.api import installed
-    from fusionkit.run import environment
+    from fusionkit.environment import environment
 
     values = environment()
     versions = "\n".join(f"  {name} {version}" for name, version in values["versions"].items())

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -19,6 +15,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from fusionkit.config import LoadedConfig, RunConfig
+from fusionkit.environment import environment
 from fusionkit.errors import FusionkitError
 from fusionkit.files import make_folder, replacing, write_json, write_text
 from fusionkit.interfaces import (
@@ -35,7 +32,7 @@ from fusionkit.interfaces import (
 from fusionkit.plugins import Plugins
 from fusionkit.weights import load_state, load_weights, save_weights
 
-__all__ = ["Run", "environment"]
+__all__ = ["Run", "load_module_state"]
 
 Location = tuple[str | int, ...]
 
@@ -308,28 +305,3 @@ class Run:
 def load_module_state(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
     """Load a state dict saved with ``save_progress``."""
     load_state(module, state, "the interrupted run")
-
-
-def environment(fabric: Fabric | None = None) -> dict[str, Any]:
-    """Return what a result may depend on: versions, machine, devices, command."""
-    packages = ("fusionkit-mmif", "torch", "torchvision", "timm", "kornia", "lightning-fabric")
-    versions = {}
-    for package in (*packages, "numpy", "pillow", "pydantic"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    values: dict[str, Any] = {
-        "versions": versions,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpus": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
-    if fabric is not None:
-        values["device"] = str(fabric.device)
-        values["processes"] = fabric.world_size
-    return values

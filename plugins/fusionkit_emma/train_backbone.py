@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -106,7 +107,7 @@ class TrainBackbone(Stage):
         if (self.warm_start or self.anchor) and not run.config.teacher:
             raise FusionkitError("warm_start and anchor need a `teacher`; there is none")
         strides = {backbone.stride, *(sensor.stride for sensor in run.sensors().values())}
-        check_side(run, self.crop, max(strides), "the networks")
+        check_side(run, self.crop, math.lcm(*strides), "the networks")
 
     def run(self, run: Run) -> None:
         """Warm start, then train; validate and save after each epoch."""
@@ -129,9 +130,10 @@ class TrainBackbone(Stage):
         first, moving = 0, _copy_of(backbone) if self.ema else None
         if (saved := run.progress()) is not None:
             load_module_state(backbone, saved["backbone"])
-            optimizer.load_state_dict(saved["optimizer"])
             first, moving = saved["epoch"], saved["moving"] if self.ema else None
         module, optimizer = fabric.setup(backbone, optimizer)
+        if saved is not None:  # now that the weights are where the optimizer's state must be
+            optimizer.load_state_dict(saved["optimizer"])
         generator = torch.Generator()
         total_epochs = self.warm_start + self.epochs
         step, warm_steps = first * len(batches), self.warm_start * len(batches)
@@ -231,7 +233,7 @@ class TrainBackbone(Stage):
         rows = []
         backbone.eval()
         generator = torch.Generator().manual_seed(run.seed_for("val"))
-        stride = max(backbone.stride, *(s.stride for s in sensors.values()), 1)
+        stride = math.lcm(backbone.stride, *(s.stride for s in sensors.values()))
         for index in indices:
             sample = run.data[index]
             sources = {

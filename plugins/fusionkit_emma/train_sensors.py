@@ -115,9 +115,10 @@ class TrainSensors(Stage):
         first = 0
         if (saved := run.progress()) is not None:
             load_module_state(sensors, saved["sensors"])
-            optimizer.load_state_dict(saved["optimizer"])
             first = saved["epoch"]
         together, optimizer = fabric.setup(_Together(sensors), optimizer)
+        if saved is not None:  # now that the weights are where the optimizer's state must be
+            optimizer.load_state_dict(saved["optimizer"])
         generator = run.generator("noise")
         step = first * len(batches)
         with ProgressBar("sensors", self.epochs * len(batches), step, run.is_first) as bar:

@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from fusionkit_scenes import objects
+from fusionkit_scenes import cars, people, street
 from fusionkit_scenes.canvas import Array, Canvas, Surface
 from fusionkit_scenes.draws import Draws
-from fusionkit_scenes.objects import Weather
+from fusionkit_scenes.weather import Weather
 
 Condition = Literal["day", "night", "fog", "glare"]
 CONDITIONS: tuple[Condition, ...] = ("day", "night", "fog", "glare")
@@ -96,11 +96,11 @@ def _skyline(scene: Scene, draws: Draws, vanishing: float) -> None:
             inner = vanishing + side * gap
             outer = inner + side * wide
             left, right = min(inner, outer), max(inner, outer)
-            objects.building(canvas, draws, scene.weather, left, right, foot - tall, foot, depth)
+            street.building(canvas, draws, scene.weather, left, right, foot - tall, foot, depth)
         else:
             x = vanishing + side * (gap + draws.uniform(0.02, 0.3) * size)
             tall = draws.uniform(0.16, 0.30) * (0.6 + near) * size
-            objects.tree(canvas, draws, scene.weather, x, foot, tall, depth)
+            street.tree(canvas, draws, scene.weather, x, foot, tall, depth)
 
 
 def _ground(scene: Scene, draws: Draws, vanishing: float) -> tuple[float, float]:
@@ -171,26 +171,26 @@ def _things(scene: Scene, draws: Draws, vanishing: float, road: tuple[float, flo
             oncoming = glaring or draws.chance(0.5)
             lane = (left + middle) / 2 if oncoming else (right + middle) / 2
             x = lane + draws.uniform(-0.1, 0.1) * (right - left)
-            objects.car(canvas, draws, scene.weather, x, y, 1.5 * metre, depth, oncoming, glaring)
+            cars.car(canvas, draws, scene.weather, x, y, 1.5 * metre, depth, oncoming, glaring)
             glaring = False
         elif kind == "person":
             beside = draws.chance(0.65)
             x = draws.choice((left, right)) if beside else draws.uniform(left, right)
             x = min(max(x + draws.uniform(-0.6, 0.6) * metre, 0.05 * size), 0.95 * size)
-            objects.person(
+            people.person(
                 canvas, draws, scene.weather, x, y, draws.uniform(1.55, 1.9) * metre, depth
             )
         elif kind == "bicycle":
             x = min(max(draws.uniform(left, right), 0.08 * size), 0.92 * size)
-            objects.bicycle(canvas, draws, scene.weather, x, y, 1.05 * metre, depth)
+            people.bicycle(canvas, draws, scene.weather, x, y, 1.05 * metre, depth)
         elif kind == "lamp":
             x = draws.choice((left - 0.8 * metre, right + 0.8 * metre))
-            on = objects.lamp(canvas, draws, scene.weather, x, y, 6.5 * metre, depth)
+            on = street.lamp(canvas, draws, scene.weather, x, y, 6.5 * metre, depth)
             if on is not None:
                 scene.lamps.append(on)
         else:
             x = draws.choice((left - 0.6 * metre, right + 0.6 * metre))
-            objects.sign(canvas, draws, scene.weather, x, y, 2.8 * metre, depth)
+            street.sign(canvas, draws, scene.weather, x, y, 2.8 * metre, depth)
 
 
 def illumination(scene: Scene) -> Array:
