@@ -25,5 +25,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """
     names = list(known)
     by_fold = {name.casefold(): name for name in names}
-    found = difflib.get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
     return f"; did you mean {by_fold[found[0]]!r}?" if found else ""
