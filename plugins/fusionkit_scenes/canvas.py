@@ -58,6 +58,12 @@ class Surface:
         values = (*self.albedo, *self.glow, self.temperature, self.emissivity)
         return np.array(values, np.float32)[:, None, None]
 
+    @cached_property
+    def relief(self) -> Array:
+        """How much the canvas's textures change each of ``column``, as an (8, 1, 1) array."""
+        values = (*(self.grain * c for c in self.albedo), 0, 0, 0, self.warmth, 0)
+        return np.array(values, np.float32)[:, None, None]
+
 
 class Canvas:
     """Square maps of all that a camera could see of a scene; painted back to front.
@@ -75,7 +81,10 @@ class Canvas:
         self.label = np.zeros((size, size), np.uint8)
         self.instance = np.zeros((size, size), np.uint8)
         self.instances: list[tuple[str, int]] = []
-        self._textures = textures
+        self.texture = textures[0]
+        # By blended map: the albedos share a texture, the temperature has another, the rest none.
+        self._relief = np.zeros((8, size, size), np.float32)
+        self._relief[:3], self._relief[6] = textures[0], textures[1]
         self._current = 0
         ys, xs = np.mgrid[0:size, 0:size].astype(np.float32)
         self.ys, self.xs = ys + 0.5, xs + 0.5
@@ -99,7 +108,7 @@ class Canvas:
         surface: Surface,
         label: str,
         depth: float | Array,
-        shade: Array | float = 1.0,
+        shade: Array | None = None,
     ) -> None:
         """Lay a surface over the maps.
 
@@ -109,27 +118,23 @@ class Canvas:
             surface: What it is made of.
             label: Its class.
             depth: Distance in metres.
-            shade: Factor on its albedo, (h, w) or a number.
+            shade: Factor on its albedo, (h, w).
         """
         top, left = corner
         h, w = alpha.shape
         window = (slice(top, top + h), slice(left, left + w))
-        relief = self._textures[(slice(None), *window)]
-        change = np.empty((8, h, w), np.float32)
-        colour = change[:3]
-        np.multiply(surface.column[:3], (1 + surface.grain * relief[0]) * shade, out=colour)
-        np.minimum(colour, 0.98, out=colour)
-        np.maximum(colour, 0.01, out=colour)
-        change[3:] = surface.column[3:]
-        change[6] += surface.warmth * relief[1]
         blended = self._blended[(slice(None), *window)]
+        change = surface.relief * self._relief[(slice(None), *window)]
+        change += surface.column
+        if shade is not None:
+            change[:3] *= shade
         change -= blended
         change *= alpha
         blended += change
         solid = alpha > 0.5
-        self.depth[window][solid] = depth[solid] if isinstance(depth, np.ndarray) else depth
-        self.label[window][solid] = _INDEX[label]
-        self.instance[window][solid] = self._current
+        np.copyto(self.depth[window], depth, where=solid)
+        np.copyto(self.label[window], _INDEX[label], where=solid)
+        np.copyto(self.instance[window], self._current, where=solid)
 
     # Shapes: coverage of a window, anti-aliased over one pixel ----------------------------------
 

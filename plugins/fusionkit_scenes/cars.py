@@ -31,7 +31,8 @@ def car(
     glass = Surface((0.05, 0.06, 0.07), weather.air + 2 * weather.sunny, 0.80, grain=0.02)
     rubber = Surface((0.04, 0.04, 0.04), weather.air + (14 if engine else 3), 0.95)
     canvas.begin("car")
-    if draws.chance(0.25):
+    sideways = draws.chance(0.25)
+    if sideways and not glare:
         _car_from_the_side(canvas, x, y, tall, depth, paint, bonnet, glass, rubber, draws)
     else:
         half = 0.62 * tall

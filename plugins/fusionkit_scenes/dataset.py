@@ -86,11 +86,18 @@ class Scenes(Dataset):
 
 
 def _mix(seed: int, index: int) -> int:
-    """Spread (seed, index) over 63 bits, so that neighbours draw unrelated numbers (splitmix64)."""
-    x = (seed * 0x9E3779B97F4A7C15 + index * 0xBF58476D1CE4E5B9 + 1) % 2**64
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) % 2**64
-    return (x ^ (x >> 31)) % 2**63
+    """Return 32 bits, all that a generator keeps of its seed, which no other index shares.
+
+    Both steps can be undone (murmur3's finalizer, then exclusive or), so that one seed's scenes
+    are never drawn from the same numbers, while neighbours draw unrelated ones.
+    """
+    return _scatter(index) ^ _scatter(seed ^ 0x9E3779B9)
+
+
+def _scatter(x: int) -> int:
+    x = (x ^ (x >> 16)) * 0x85EBCA6B % 2**32
+    x = (x ^ (x >> 13)) * 0xC2B2AE35 % 2**32
+    return x ^ (x >> 16)
 
 
 def _boxes(canvas: Canvas) -> torch.Tensor:

@@ -55,6 +55,7 @@ def lay_out(draws: Draws, size: int) -> Scene:
     _skyline(scene, draws, vanishing)
     road = _ground(scene, draws, vanishing)
     _things(scene, draws, vanishing, road)
+    np.clip(canvas.albedo, 0.01, 0.98, out=canvas.albedo)
     return scene
 
 
@@ -62,7 +63,7 @@ def _sky(scene: Scene, draws: Draws) -> None:
     canvas, size = scene.canvas, scene.canvas.size
     rows = int(scene.horizon) + 2
     height = np.linspace(1, 0, rows, dtype=np.float32)[:, None]
-    clouds = np.clip(0.5 + 0.6 * canvas._textures[0, :rows], 0, 1) * draws.uniform(0.1, 1.0)
+    clouds = np.clip(0.5 + 0.6 * canvas.texture[:rows], 0, 1) * draws.uniform(0.1, 1.0)
     if scene.weather.night:
         low, high, white = (0.02, 0.022, 0.03), (0.006, 0.007, 0.014), 0.02
     elif scene.condition == "fog":
@@ -159,8 +160,12 @@ def _things(scene: Scene, draws: Draws, vanishing: float, road: tuple[float, flo
     kinds += ["bicycle"] * draws.integer(0, 2) + ["lamp"] * draws.integer(1, 3)
     kinds += ["sign"] * draws.integer(0, 2)
     placed = sorted((draws.uniform(0.10, 0.80) ** 1.3, kind) for kind in kinds)
-    glaring = scene.condition == "glare"
-    for down, kind in placed:
+    glare = scene.condition == "glare"
+    if glare:
+        # Nothing stands before the car that glares, and it is near enough to dazzle.
+        placed.remove(max(place for place in placed if place[1] == "car"))
+        placed.append((max(placed[-1][0], 0.25), "car"))
+    for number, (down, kind) in enumerate(placed, start=1):
         y = scene.horizon + down * (size - scene.horizon)
         depth = 4.0 / max(down, 0.02)
         # One metre at that depth: the camera is 1.5 m above the ground.
@@ -168,11 +173,13 @@ def _things(scene: Scene, draws: Draws, vanishing: float, road: tuple[float, flo
         left, right = (vanishing + down * (edge - vanishing) for edge in road)
         middle = (left + right) / 2
         if kind == "car":
+            glaring = glare and number == len(placed)
             oncoming = glaring or draws.chance(0.5)
             lane = (left + middle) / 2 if oncoming else (right + middle) / 2
             x = lane + draws.uniform(-0.1, 0.1) * (right - left)
+            if glaring:
+                x = min(max(x, 0.15 * size), 0.85 * size)
             cars.car(canvas, draws, scene.weather, x, y, 1.5 * metre, depth, oncoming, glaring)
-            glaring = False
         elif kind == "person":
             beside = draws.chance(0.65)
             x = draws.choice((left, right)) if beside else draws.uniform(left, right)

@@ -9,7 +9,7 @@ import fusionkit as fk
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.colour import join_chroma, split_chroma
 from fusionkit_scenes.canvas import BOX_CLASSES, CLASSES
-from fusionkit_scenes.dataset import Scenes
+from fusionkit_scenes.dataset import Scenes, _mix
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,23 @@ def test_every_condition_and_class_turns_up(samples):
     assert seen == set(range(len(CLASSES)))
     kinds = set(torch.cat([s.boxes[:, 0] for s in samples]).tolist())
     assert kinds == {0.0, 1.0, 2.0}
+
+
+def test_no_two_scenes_of_a_seed_are_drawn_from_the_same_numbers():
+    assert len({_mix(0, index) for index in range(300_000)}) == 300_000
+    assert max(_mix(2**31 - 1, index) for index in range(1000)) < 2**32
+
+
+def test_glare_dazzles_the_visible_camera():
+    """An oncoming car's headlights shine several times as bright as any other lamp."""
+    scenes = Scenes(size=128, train=160)
+    glaring = [s for s in map(scenes.__getitem__, range(160)) if s.id.startswith("glare")]
+    others = [s for s in map(scenes.__getitem__, range(60)) if not s.id.startswith("glare")]
+    assert len(glaring) > 25
+    counts = torch.tensor([int((s.latent["glow"][0] > 6).sum()) for s in glaring]).float()
+    assert counts.min() >= 6
+    assert counts.median() >= 20
+    assert all((s.latent["glow"][0] > 6).sum() == 0 for s in others)
 
 
 def test_boxes_hold_pixels_of_their_class(samples):
