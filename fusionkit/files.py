@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -20,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path of the same suffix beside ``path``; rename it into place at the end.
 
     Raises:
-        FusionkitError: if the folder can't be written.
+        FusionkitError: if the folder can't be written, or the disk is full.
     """
     try:
         handle, name = tempfile.mkstemp(
@@ -37,6 +38,10 @@ def replacing(path: Path) -> Iterator[Path]:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise FusionkitError(f"{path} can't be written: {error.strerror}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fusionkit.run import Run
 
 __all__ = [
+    "IGNORED",
     "KINDS",
     "Backbone",
     "Component",
@@ -41,6 +43,7 @@ __all__ = [
     "Sensor",
     "Stage",
     "Task",
+    "TaskContext",
     "TransformElement",
     "TransformGroup",
 ]
@@ -52,6 +55,9 @@ Images = Mapping[str, Tensor]
 class FromRun:
     """Marks an argument that the run fills in when the configuration leaves it out."""
 
+
+IGNORED = 255
+"""Value of mask pixels that belong to no class: neither learned nor scored."""
 
 Modalities = Annotated[tuple[str, ...], FromRun()]
 """Annotation of an ``__init__`` argument that receives the modality names of the run."""
@@ -100,7 +106,7 @@ class Sample:
         id: Name of the scene; file stem for images from a folder.
         images: Modality name -> (1, h, w) float32 in [0, 1]; luminance for a colour source.
         chroma: (2, h, w) Cb and Cr in [0, 1] (0.5 is neutral) of the colour source, if any.
-        mask: (h, w) int64 class per pixel.
+        mask: (h, w) int64 class per pixel, or IGNORED.
         boxes: (n, 5) float32 rows class, cx, cy, width, height, relative to the image in [0, 1].
         latent: Name -> (c, h, w) float32, what only a renderer knows (the true scene).
         crop: (top, left) of a patch in the image named ``id``; ``None`` for the whole image.
@@ -260,6 +266,11 @@ class Dataset(Component, ABC):
     """Scenes by index, each whole; and how they are split and cut for training."""
 
     kind = "dataset"
+    mask_classes: tuple[str, ...] = ()
+    """Names of the classes in ``Sample.mask`` by index; none if the scenes have no masks. Pixels
+    of :data:`IGNORED` belong to no class."""
+    box_classes: tuple[str, ...] = ()
+    """Names of the classes in ``Sample.boxes`` by index; none if the scenes have no boxes."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -272,6 +283,17 @@ class Dataset(Component, ABC):
     @abstractmethod
     def splits(self) -> Mapping[str, Sequence[int]]:
         """Return the indices of ``train`` and ``val``, disjoint; other splits by their names."""
+
+    def files(self, index: int) -> Mapping[str, Path]:
+        """Return the files of scene ``index`` by modality, and ``mask`` or ``boxes`` for labels.
+
+        None for scenes that come from no file. Whoever checks a split hashes them.
+        """
+        return {}
+
+    def group(self, index: int) -> str | None:
+        """Return the sequence that scene ``index`` was taken from, None if that is not known."""
+        return None
 
     def patches(self, indices: Sequence[int]) -> Sequence[Sample]:
         """Return what training draws from these scenes, all of one size; the scenes by default."""
@@ -294,10 +316,42 @@ class Stage(Component, ABC):
         """Raise FusionkitError for what can be known to be wrong before the first stage starts."""
 
 
+@dataclass(frozen=True)
+class TaskContext:
+    """What a task may know besides the samples; the host sets it before ``fit``.
+
+    Attributes:
+        seed: Everything random follows from it.
+        folder: An empty folder of its own, that the host removes afterwards.
+        accelerator: ``cpu``, ``cuda`` or ``mps``.
+        mask_classes: Of the data set, by index.
+        box_classes: Of the data set, by index.
+        modalities: Names of the sources; the samples also hold the image ``fused``.
+    """
+
+    seed: int = 0
+    folder: Path = Path()
+    accelerator: str = "cpu"
+    mask_classes: tuple[str, ...] = ()
+    box_classes: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+
+
 class Task(Component, ABC):
-    """A downstream task that fused images are judged by."""
+    """A downstream task that fused images are judged by.
+
+    Its samples hold under ``fused`` the fused luminance, beside the sources by modality, and under
+    ``chroma`` what colour the comparison gives every method alike, if any.
+    """
 
     kind = "task"
+    trains: ClassVar[bool] = True
+    """Whether ``fit`` trains, so that the scores vary with the seed."""
+    labels: ClassVar[Literal["masks", "boxes"] | None] = None
+    """What of the samples' labels it needs."""
+    lower_is_better: tuple[str, ...] = ()
+    """Those of its scores that are better when lower."""
+    context: TaskContext = TaskContext()
 
     @abstractmethod
     def fit(self, train: Sequence[Sample]) -> None:
@@ -305,7 +359,21 @@ class Task(Component, ABC):
 
     @abstractmethod
     def score(self, test: Sequence[Sample]) -> Mapping[str, float]:
-        """Return score name -> value."""
+        """Return score name -> value; the score of a class as ``IoU/person``."""
+
+    def per_image(self) -> Mapping[str, Mapping[str, float]]:
+        """Return score name -> sample id -> value of what was scored last, as far as it has any.
+
+        Paired tests over images need it.
+        """
+        return {}
+
+    def predictions(self) -> Mapping[str, Tensor]:
+        """Return sample id -> predicted mask (h, w) or boxes (n, 6) of what was scored last.
+
+        Boxes are rows class, cx, cy, width, height, confidence, relative to the image.
+        """
+        return {}
 
 
 KINDS: Mapping[str, type[Component]] = {

@@ -12,7 +12,7 @@ from pydantic import Field
 from fusionkit.functional.colour import split_chroma
 from fusionkit.interfaces import Dataset, Sample
 from fusionkit_scenes.cameras import infrared_camera, visible_camera
-from fusionkit_scenes.canvas import BOX_CLASSES, Canvas
+from fusionkit_scenes.canvas import BOX_CLASSES, CLASSES, Canvas
 from fusionkit_scenes.draws import Draws
 from fusionkit_scenes.layout import illumination, lay_out
 
@@ -40,6 +40,8 @@ class Scenes(Dataset):
     """
 
     name = "scenes"
+    mask_classes = CLASSES
+    box_classes = BOX_CLASSES
 
     def __init__(
         self,

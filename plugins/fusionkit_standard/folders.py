@@ -90,6 +90,10 @@ class PairedFolders(Dataset):
         chroma = None if kept is None else split_chroma(_tensor(arrays[kept]))[1]
         return Sample(self.pairs[index].id, _luminances(arrays), chroma=chroma, bits=_bits(arrays))
 
+    def files(self, index: int) -> Mapping[str, Path]:
+        """Return the images of pair ``index`` by modality."""
+        return self.pairs[index].paths
+
     def cut(self, index: int, top: int, left: int) -> Sample:
         """Return the patch of pair ``index`` whose first pixel is at ``top``, ``left``."""
         rows, columns = slice(top, top + self.patch), slice(left, left + self.patch)

@@ -1,0 +1,32 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from fusionkit.errors import FusionkitError
+from fusionkit.files import replacing, write_text
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "scores.csv"
+    write_text(path, "old")
+
+    def fill() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(FusionkitError, match=r"scores\.csv can't be written: No space left"):
+        fill()
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.csv"]
+    assert path.read_text() == "old"
+
+
+def test_other_faults_keep_their_traceback(tmp_path):
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / "a.txt") as temporary:
+        raise IsADirectoryError(temporary)
+    assert list(tmp_path.iterdir()) == []
