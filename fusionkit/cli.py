@@ -161,6 +161,71 @@ def metrics(
 
 
 @app.command()
+def bench(
+    suite: Annotated[Path, typer.Argument(help="A suite file, such as benchmarks/fusion.yaml.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="size=quick ...")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to work in; bench/NAME if not given.")
+    ] = None,
+) -> None:
+    """Compare methods on data sets by tasks; again goes on where it stopped."""
+    from rich.console import Console
+
+    from fusionkit.api import installed
+    from fusionkit.benchmark.bench import run_suite
+    from fusionkit.benchmark.suite import load_suite
+    from fusionkit.benchmark.tables import print_table
+
+    plugins = installed()
+    loaded = load_suite(suite, overrides or [], plugins)
+    folder = out or Path("bench") / loaded.config.name
+    results = run_suite(loaded, plugins, folder, say=_say)
+    print_table(results, Console(stderr=True))
+    _say(f"done: {folder / 'report.html'}")
+
+
+@app.command()
+def split(
+    suite: Annotated[Path, typer.Argument(help="A suite file that names the data set.")],
+    data: Annotated[str, typer.Argument(help="Its name in the suite.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The manifest to write, .json.")],
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FRACTION",
+            help="A split and its part (train=0.8); the data set's own splits if not given.",
+        ),
+    ] = None,
+    near: Annotated[
+        int, typer.Option(help="Scenes are neighbours if at most so many of 64 bits differ.")
+    ] = 6,
+    seed: Annotated[int, typer.Option(help="Of the order in which groups are dealt out.")] = 0,
+) -> None:
+    """Write a split manifest: names and hashes, with neighbouring frames on one side."""
+    from fusionkit.api import installed
+    from fusionkit.benchmark.suite import load_suite
+    from fusionkit.files import make_folder
+    from fusionkit.splits import make_manifest
+
+    plugins = installed()
+    loaded = load_suite(suite, [], plugins)
+    if data not in loaded.config.data:
+        raise FusionkitError(
+            f"{suite} has no data set {data!r} (it has: {', '.join(loaded.config.data)})"
+        )
+    component = loaded.config.data[data].component
+    dataset = plugins.registry.build(component, loaded.config.modalities)
+    manifest = make_manifest(dataset, _fractions(part), near=near, seed=seed)
+    make_folder(out.parent)
+    manifest.write(out)
+    for name, entries in manifest.splits.items():
+        groups = len({entry.group for entry in entries})
+        _say(f"{name}: {len(entries)} scenes in {groups} groups")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of the configuration with every installed component, for editors."""
     import json
@@ -260,6 +325,19 @@ def _print_plugins() -> None:
             print(f"  {origin}: {counts.get(plugin.name, 0)} components")
     if not plugins.found:
         print("  none")
+
+
+def _fractions(options: list[str] | None) -> dict[str, float] | None:
+    if not options:
+        return None
+    fractions = {}
+    for option in options:
+        name, _, text = option.partition("=")
+        try:
+            fractions[name] = float(text)
+        except ValueError:
+            raise FusionkitError(f"expected --part NAME=FRACTION, found {option!r}") from None
+    return fractions
 
 
 def _sources(options: list[str]) -> dict[str, Path]:

@@ -27,18 +27,26 @@ from fusionkit.plugins import Plugins
 from fusionkit.registry import Registry
 from fusionkit.yamlfile import Document, read_yaml
 
-__all__ = ["LoadedConfig", "LossTerm", "RunConfig", "TransformTerm", "json_schema", "load_config"]
+__all__ = [
+    "LoadedConfig",
+    "LossTerm",
+    "RunConfig",
+    "Term",
+    "TransformTerm",
+    "json_schema",
+    "load_config",
+]
 
 
-_HIDDEN = "<component>"
+HIDDEN = "<component>"
 """A part of a location that the user never wrote, in brackets so that messages leave it out."""
 
 
-class _Term(BaseModel):
+class Term(BaseModel):
     """A component with a key of the host beside its own arguments."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    component: Any = Field(alias=_HIDDEN)
+    component: Any = Field(alias=HIDDEN)
 
     @model_validator(mode="before")
     @classmethod
@@ -51,7 +59,7 @@ class _Term(BaseModel):
             )
         own = [key for key in cls.model_fields if key != "component" and key in value]
         rest = {key: item for key, item in value.items() if key not in own}
-        return {**{key: value[key] for key in own}, _HIDDEN: rest}
+        return {**{key: value[key] for key in own}, HIDDEN: rest}
 
     @model_serializer
     def _join(self) -> dict[str, Any]:
@@ -59,17 +67,17 @@ class _Term(BaseModel):
         return {**self.component.to_dict(), **own}
 
 
-class LossTerm(_Term):
+class LossTerm(Term):
     """A loss and its weight in the objective."""
 
-    component: Annotated[ComponentSpec, SpecOf("loss")] = Field(alias=_HIDDEN)
+    component: Annotated[ComponentSpec, SpecOf("loss")] = Field(alias=HIDDEN)
     weight: Annotated[float, Field(ge=0)] = 1.0
 
 
-class TransformTerm(_Term):
+class TransformTerm(Term):
     """A transform group and how many of its elements are drawn per step."""
 
-    component: Annotated[ComponentSpec, SpecOf("transform")] = Field(alias=_HIDDEN)
+    component: Annotated[ComponentSpec, SpecOf("transform")] = Field(alias=HIDDEN)
     count: Annotated[int, Field(ge=0)] = 3
 
 
@@ -191,7 +199,7 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     for term, kind in (("LossTerm", "loss"), ("TransformTerm", "transform")):
         properties = definitions[term]["properties"]
-        own = {key: value for key, value in properties.items() if key != _HIDDEN}
+        own = {key: value for key, value in properties.items() if key != HIDDEN}
         definitions[term] = _kind_schema(registry, kind, own, definitions)
     for kind in KINDS:
         definitions[kind] = _kind_schema(registry, kind, {}, definitions)

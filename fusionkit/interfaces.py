@@ -86,7 +86,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 class Component:
@@ -283,6 +283,10 @@ class Dataset(Component, ABC):
     @abstractmethod
     def splits(self) -> Mapping[str, Sequence[int]]:
         """Return the indices of ``train`` and ``val``, disjoint; other splits by their names."""
+
+    def id(self, index: int) -> str:
+        """Return the name of scene ``index``; override it where that needs no reading."""
+        return self[index].id
 
     def files(self, index: int) -> Mapping[str, Path]:
         """Return the files of scene ``index`` by modality, and ``mask`` or ``boxes`` for labels.

@@ -19,6 +19,8 @@ RESERVED: Mapping[str, frozenset[str]] = {
         **dict.fromkeys(KINDS, ()),
         "loss": ("weight",),
         "transform": ("count",),
+        "dataset": ("manifest", "fit_on", "score_on"),
+        "task": ("data", "seeds"),
     }.items()
 }
 """Keys beside a component's own arguments that the configuration gives a meaning to."""

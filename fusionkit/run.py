@@ -58,7 +58,7 @@ class Run:
         self.config: RunConfig = loaded.config
         self.plugins = plugins
         self.stage = ""
-        self._loaded = loaded
+        self.loaded = loaded
         self._fabric: Fabric | None = None
 
     # What it is made of -------------------------------------------------------------------------
@@ -74,7 +74,7 @@ class Run:
             try:
                 return self.plugins.registry.build(spec, self.config.modalities)
             except FusionkitError as error:
-                raise self._loaded.error(location, error) from error
+                raise self.loaded.error(location, error) from error
 
     @cached_property
     def data(self) -> Dataset:
@@ -91,16 +91,16 @@ class Run:
         """What training draws from the scenes of the ``train`` split."""
         patches = self.data.patches(self.data.splits()["train"])
         if not patches:
-            raise self._loaded.error(("data",), "the data set has no training patches")
+            raise self.loaded.error(("data",), "the data set has no training patches")
         return patches
 
     def _dataset(self, spec: ComponentSpec, key: str) -> Dataset:
         dataset: Dataset = self.build(spec, (key,))
         if len(dataset) == 0:
-            raise self._loaded.error((key,), "the data set is empty")
+            raise self.loaded.error((key,), "the data set is empty")
         there = dataset[0].images
         if missing := [name for name in self.config.modalities if name not in there]:
-            raise self._loaded.error(
+            raise self.loaded.error(
                 (key,),
                 f"the data set {spec.name!r} has no modality {missing[0]!r} "
                 f"(it has: {', '.join(there)}); mend `modalities` or the data",
@@ -149,7 +149,7 @@ class Run:
 
     def error(self, location: Location, problem: Exception | str) -> FusionkitError:
         """Return the error for a key of the configuration, with file and line."""
-        return self._loaded.error(location, problem)
+        return self.loaded.error(location, problem)
 
     # Randomness ---------------------------------------------------------------------------------
 

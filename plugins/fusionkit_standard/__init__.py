@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 @hookimpl
 def fusionkit_components() -> Iterable[type[Component]]:
-    """The data set ``paired-folders``, the metrics, and the stages fuse, evaluate, report."""
+    """The data set ``paired-folders``, the metrics, stages and the task of measuring them."""
     from fusionkit_standard.evaluate import Evaluate
     from fusionkit_standard.folders import PairedFolders
     from fusionkit_standard.fuse import Fuse
+    from fusionkit_standard.fusion_metrics import FusionMetrics
     from fusionkit_standard.metrics import METRICS
     from fusionkit_standard.report import Report
 
-    return [PairedFolders, *METRICS, Fuse, Evaluate, Report]
+    return [PairedFolders, *METRICS, Fuse, Evaluate, Report, FusionMetrics]

@@ -90,6 +90,10 @@ class PairedFolders(Dataset):
         chroma = None if kept is None else split_chroma(_tensor(arrays[kept]))[1]
         return Sample(self.pairs[index].id, _luminances(arrays), chroma=chroma, bits=_bits(arrays))
 
+    def id(self, index: int) -> str:
+        """Return the stem of pair ``index``."""
+        return self.pairs[index].id
+
     def files(self, index: int) -> Mapping[str, Path]:
         """Return the images of pair ``index`` by modality."""
         return self.pairs[index].paths

@@ -14,10 +14,10 @@ from fusionkit.files import write_text
 from fusionkit.functional.colour import join_chroma
 from fusionkit.images import from_float, list_images, read_image
 from fusionkit.interfaces import Sample, Stage
+from fusionkit.pages import data_url, style
 from fusionkit.run import Run
 from fusionkit_standard.pairs import pairs_to_judge
 from fusionkit_standard.report.charts import line_chart
-from fusionkit_standard.report.pictures import data_url
 
 _PAGE = Path(__file__).parent / "page.html"
 
@@ -44,6 +44,7 @@ class Report(Stage):
         environment = _json(run.folder / "environment.json")
         parts = {
             "NAME": html.escape(run.config.name),
+            "STYLE": style(),
             "SUMMARY": _summary(run, metrics),
             "TABLE": _table(run, metrics),
             "CARRIES": _carries(run, metrics),

@@ -15,7 +15,7 @@ from fusionkit.config import load_config
 from fusionkit.pipeline import run_pipeline
 from fusionkit.plugins import load_plugins
 from fusionkit_standard.report.charts import line_chart
-from fusionkit_standard.report.pictures import data_url
+from fusionkit.pages import data_url
 
 RECIPE = """\
 name: <shown>

@@ -1,14 +1,22 @@
-"""Pictures inside a page."""
+"""What the HTML pages share: one style sheet, and pictures inside the file."""
 
 from __future__ import annotations
 
 import base64
 import io
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+__all__ = ["data_url", "style"]
+
+
+def style() -> str:
+    """Return the style sheet."""
+    return files("fusionkit").joinpath("pages.css").read_text(encoding="utf-8").strip()
 
 
 def data_url(image: NDArray[Any]) -> str:

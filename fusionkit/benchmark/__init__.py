@@ -1,0 +1,1 @@
+"""Benchmarks: methods x data sets x tasks, in one table that anybody can make again."""

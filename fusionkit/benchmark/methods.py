@@ -1,0 +1,221 @@
+"""The methods of a suite: where their fused images come from, and writing them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fusionkit.api import load
+from fusionkit.benchmark.cells import digest_of, identity, versions
+from fusionkit.benchmark.suite import LoadedSuite, MethodTerm
+from fusionkit.config import LoadedConfig, load_config
+from fusionkit.errors import FusionkitError
+from fusionkit.files import make_folder, write_json
+from fusionkit.images import from_float, write_image
+from fusionkit.interfaces import Backbone, Dataset, Sample
+from fusionkit.pipeline import run_pipeline
+from fusionkit.plugins import Plugins
+from fusionkit.run import Run
+from fusionkit.splits import content_of, file_hash
+
+__all__ = ["Method", "fuse_scenes", "make_method"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that is ready to be asked for its images.
+
+    Attributes:
+        name: In the suite.
+        source: The modality it shows alone, if it fuses nothing.
+        key: What its images follow from, apart from the scenes.
+        backbone: Builds its network, trained first if it must be.
+    """
+
+    name: str
+    source: str | None
+    key: dict[str, Any]
+    backbone: Callable[[], Backbone]
+
+    def fuse(self, network: Backbone | None, sample: Sample) -> torch.Tensor:
+        """Return the fused luminance (1, h, w)."""
+        if network is None:
+            assert self.source is not None
+            return sample.images[self.source]
+        return network.fuse(sample)
+
+
+def make_method(
+    name: str,
+    term: MethodTerm,
+    suite: LoadedSuite,
+    plugins: Plugins,
+    folder: Path,
+    say: Callable[[str], None],
+) -> Method:
+    """Check a method and say what its results follow from; nothing is trained or written yet.
+
+    Args:
+        name: In the suite.
+        term: Its configuration.
+        suite: For places in error messages.
+        plugins: What the names in it refer to.
+        folder: Where recipes are trained, one run folder each.
+        say: Told in a line what happens.
+
+    Raises:
+        FusionkitError: with file and line, for what can't be built, loaded or trained.
+    """
+    config = suite.config
+    registry = plugins.registry
+
+    def located(problem: Exception, *keys: str) -> FusionkitError:
+        return suite.error(("methods", name, *keys), problem)
+
+    if term.source is not None:
+        return Method(name, term.source, {"source": term.source}, _no_network)
+    if term.backbone is not None:
+        spec = term.backbone
+        try:
+            network = registry.build(spec, config.modalities)
+        except FusionkitError as error:
+            raise located(error, "backbone") from None
+        if any(True for _ in network.parameters()):
+            raise located(
+                FusionkitError(
+                    f"the backbone {spec.name!r} has weights that must be trained first; "
+                    f"give `weights:` or `recipe:` instead"
+                ),
+                "backbone",
+            )
+        return Method(name, None, identity(registry, spec), lambda: network.eval())
+    if term.weights is not None:
+        path = term.weights
+        try:
+            network = load(path)
+        except FusionkitError as error:
+            raise located(error, "weights") from None
+        file = path / "checkpoints" / "backbone.safetensors" if path.is_dir() else path
+        assert network.spec is not None
+        key = {"weights": file_hash(file), **identity(registry, network.spec)}
+        return Method(name, None, key, lambda: network)
+    assert term.recipe is not None
+    beside = suite.folder / term.recipe
+    recipe = str(beside) if beside.is_file() else term.recipe
+    try:
+        changes = (*term.change, f"name={_plain(name)}", f"accelerator={config.accelerator}")
+        loaded = load_config(recipe, changes, plugins)
+    except FusionkitError as error:
+        raise located(error, "recipe") from None
+    run = Run(folder, loaded, plugins)
+    try:
+        for make in (run.backbone, run.sensors, run.teachers, run.transforms, run.losses):
+            make()
+    except FusionkitError as error:
+        raise located(error, "recipe") from None
+    digest = list(run.digests().values())[-1]
+    key = {"recipe": digest, "versions": versions()}
+    # Another configuration is trained in another folder, so that none is ever half one, half other.
+    target = folder / f"{_plain(name)}-{digest[:8]}"
+    return Method(name, None, key, lambda: _trained(loaded, plugins, target, say))
+
+
+def _no_network() -> Backbone:
+    raise RuntimeError("a single source has no network")
+
+
+def _trained(
+    loaded: LoadedConfig, plugins: Plugins, target: Path, say: Callable[[str], None]
+) -> Backbone:
+    _share_stages(Run(target, loaded, plugins), say)
+    run_pipeline(loaded, plugins, target, say=lambda line: say(f"  {line}"))
+    return load(target)
+
+
+def _share_stages(run: Run, say: Callable[[str], None]) -> None:
+    """Take over the stages that a run beside this one has finished with the same digest.
+
+    An ablation of the fusion network's losses need not train the same pseudo-sensors again.
+    """
+    if run.done() or run.begun():
+        return
+    wanted = run.digests()
+    best: tuple[list[str], Path] = ([], run.folder)
+    for other in sorted(run.folder.parent.glob("*/state.json")):
+        done = Run(other.parent, run.loaded, run.plugins).done()
+        common: list[str] = []
+        for key, digest in wanted.items():
+            if done.get(key) != digest:
+                break
+            common.append(key)
+        if len(common) > len(best[0]):
+            best = (common, other.parent)
+    stages, origin = best
+    if not stages or len(stages) == len(wanted):
+        return
+    make_folder(run.folder / "checkpoints")
+    for stage in stages:
+        for path in (origin / "checkpoints").glob(f"{stage}.*.safetensors"):
+            shutil.copy2(path, run.folder / "checkpoints" / path.name)
+            kind = path.name.removeprefix(f"{stage}.")
+            shutil.copy2(path, run.folder / "checkpoints" / kind)
+    (run.folder / "config.yaml").write_text(run.config.to_yaml(), encoding="utf-8")
+    write_json(run.folder / "checkpoints" / "digests.json", wanted)
+    write_json(run.folder / "state.json", {stage: wanted[stage] for stage in stages})
+    say(f"  {', '.join(stages)} taken over from {origin.name}")
+
+
+def fuse_scenes(
+    method: Method,
+    dataset: Dataset,
+    indices: Sequence[int],
+    folder: Path,
+    step: Callable[[], None],
+) -> dict[str, str]:
+    """Write the fused luminance of scenes as PNG, unless that has been done.
+
+    Args:
+        method: Whose.
+        dataset: Scenes.
+        indices: Which of them.
+        folder: Of all fused images of the benchmark; each method and set of scenes has its own.
+        step: Called after each scene.
+
+    Returns:
+        Scene id -> path of its image, relative to ``folder``.
+
+    Raises:
+        FusionkitError: if the method has no image for a scene.
+    """
+    paths: dict[str, str] = {}
+    network: Backbone | None = None
+    own = digest_of(method.key)
+    for index in indices:
+        sample = dataset[index]
+        # Named by the scene's content: the same scene in two splits or suites is fused once.
+        content = digest_of(content_of(sample))
+        relative = Path(own, f"{sample.id}-{content[:10]}.png")
+        path = folder / relative
+        if not path.is_file():
+            if network is None and method.source is None:
+                network = method.backbone()
+            make_folder(path.parent)
+            fused = method.fuse(network, sample)
+            if not torch.isfinite(fused).all():
+                raise FusionkitError(
+                    f"{method.name} gave NaN or infinite values for {sample.id}; "
+                    f"its training has diverged"
+                )
+            write_image(path, from_float(fused[0].numpy(), "uint8"))
+        paths[sample.id] = str(relative)
+        step()
+    return paths
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)

@@ -1,0 +1,244 @@
+"""The configuration of a benchmark: its model, and how a suite file is loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fusionkit.arguments import SpecOf
+from fusionkit.config import HIDDEN, Term
+from fusionkit.errors import FusionkitError, nearest
+from fusionkit.interfaces import ComponentSpec
+from fusionkit.messages import explain_located, key_path
+from fusionkit.plugins import Plugins
+from fusionkit.yamlfile import Document, read_yaml
+
+__all__ = ["DataTerm", "LoadedSuite", "MethodTerm", "SuiteConfig", "TaskTerm", "load_suite"]
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
+
+
+class DataTerm(Term):
+    """A data set, and which of its scenes are for what.
+
+    Attributes:
+        manifest: A split manifest that says which scenes, and whose hashes the files must have.
+        fit_on: Split that tasks train on.
+        score_on: Split that is scored, or ``all``; by default ``test``, or ``val`` without one.
+    """
+
+    component: Annotated[ComponentSpec, SpecOf("dataset")] = Field(alias=HIDDEN)
+    manifest: Path | None = None
+    fit_on: str = "train"
+    score_on: str | None = None
+
+
+class TaskTerm(Term):
+    """A task, on which data sets, with which seeds.
+
+    Attributes:
+        data: Names of data sets of the suite; all of them if left out.
+        seeds: Instead of the suite's.
+    """
+
+    component: Annotated[ComponentSpec, SpecOf("task")] = Field(alias=HIDDEN)
+    data: tuple[str, ...] | None = None
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
+
+
+class MethodTerm(BaseModel):
+    """Where the fused images of a method come from: exactly one of the first four.
+
+    Attributes:
+        source: A modality alone, not fused at all.
+        backbone: A backbone that needs no training, or ``folder`` for results made elsewhere.
+        weights: A run folder or a ``.safetensors`` file.
+        recipe: A recipe or run configuration that is trained for the benchmark; a path beside the
+            suite, or the name of a recipe that a plugin ships.
+        change: ``key=value`` overrides of the recipe.
+        data: Names of the data sets it has results for; all of them if left out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    source: str | None = None
+    backbone: Annotated[ComponentSpec, SpecOf("backbone")] | None = None
+    weights: Path | None = None
+    recipe: str | None = None
+    change: tuple[str, ...] = ()
+    data: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        ways = ("source", "backbone", "weights", "recipe")
+        given = [way for way in ways if getattr(self, way) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"expected exactly one of {', '.join(ways)}, found {', '.join(given) or 'none'}"
+            )
+        if self.change and self.recipe is None:
+            raise ValueError("change: only a recipe can be changed")
+        return self
+
+
+class SuiteConfig(BaseModel):
+    """What ``fusionkit bench`` compares.
+
+    Attributes:
+        name: Of the suite; its folder is ``bench/NAME``.
+        modalities: Names of the sources.
+        colour: Modality whose chroma every method's images get, or ``none``: all stay grey.
+            A single source of another modality always stays grey, since its sensor sees none.
+        seeds: Each task that trains is trained once with each.
+        reference: Method that the paired tests compare the others with; the first if left out.
+        data: Data sets by name.
+        methods: Methods by name.
+        tasks: Tasks by name.
+        accelerator: Of recipes and tasks; ``auto`` takes a GPU where there is one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: _Name
+    modalities: Annotated[tuple[str, ...], Field(min_length=2)] = ("infrared", "visible")
+    colour: str = "none"
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
+    reference: str | None = None
+    data: Annotated[dict[_Name, DataTerm], Field(min_length=1)]
+    methods: Annotated[dict[_Name, MethodTerm], Field(min_length=1)]
+    tasks: Annotated[dict[_Name, TaskTerm], Field(min_length=1)]
+    accelerator: str = "auto"
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for key, names in (
+            *((f"tasks.{name}.data", term.data or ()) for name, term in self.tasks.items()),
+            *((f"methods.{name}.data", term.data or ()) for name, term in self.methods.items()),
+        ):
+            for name in names:
+                if name not in self.data:
+                    raise ValueError(
+                        f"{key}: there is no data set {name!r} (there are: {', '.join(self.data)})"
+                        + nearest(name, self.data)
+                    )
+        for name, term in self.methods.items():
+            if term.source is not None and term.source not in self.modalities:
+                raise ValueError(
+                    f"methods.{name}.source: {term.source!r} is no modality "
+                    f"({', '.join(self.modalities)})" + nearest(term.source, self.modalities)
+                )
+        if self.colour not in ("none", *self.modalities):
+            raise ValueError(
+                f"colour: expected none or one of {', '.join(self.modalities)}, "
+                f"found {self.colour!r}"
+            )
+        if self.reference is not None and self.reference not in self.methods:
+            raise ValueError(
+                f"reference: there is no method {self.reference!r} "
+                f"(there are: {', '.join(self.methods)})" + nearest(self.reference, self.methods)
+            )
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values: all of the configuration, defaults too."""
+        return self.model_dump(mode="json")
+
+
+class LoadedSuite:
+    """A validated suite that knows where each of its keys was written."""
+
+    def __init__(self, config: SuiteConfig, document: Document):
+        self.config = config
+        self.document = document
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the suite file, which recipes and manifests are relative to."""
+        return self.document.path.parent
+
+    def error(self, location: tuple[str | int, ...], problem: Exception | str) -> FusionkitError:
+        """Return the error for a key: ``file:line: path.of.key: problem``."""
+        return FusionkitError(f"{self.document.where(location)}: {key_path(location)}: {problem}")
+
+
+def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> LoadedSuite:
+    """Load and validate a suite.
+
+    The key ``size`` names one of ``sizes``, whose ``key=value`` lines are applied before the
+    overrides. ``${VARIABLE}`` in a text stands for an environment variable.
+
+    Args:
+        path: A YAML file.
+        overrides: ``key=value``, later ones win.
+        plugins: What the names in it refer to.
+
+    Raises:
+        FusionkitError: one line ``file:line: path.of.key: ...`` for each problem.
+    """
+    if not path.is_file():
+        raise FusionkitError(f"there is no suite file {path}")
+    document = read_yaml(path)
+    sizes = document.values.pop("sizes", None) or {}
+    if not isinstance(sizes, dict) or not all(isinstance(s, list) for s in sizes.values()):
+        raise FusionkitError(
+            f"{document.where(('sizes',))}: sizes: expected lists of key=value by name"
+        )
+    chosen = [o for o in overrides if o.startswith("size=")]
+    size = chosen[-1].removeprefix("size=") if chosen else document.values.get("size")
+    document.values.pop("size", None)
+    if size is not None and size not in sizes:
+        raise FusionkitError(
+            f"{document.where(('sizes',))}: size: there is no size {size!r} "
+            f"(there are: {', '.join(map(str, sizes)) or 'none'})" + nearest(str(size), sizes)
+        )
+    own = [str(line) for line in sizes.get(size, [])] if size is not None else []
+    given = [o for o in overrides if not o.startswith("size=")]
+    for assignment in (*_names_first(own), *_names_first(given)):
+        document.override(assignment)
+    for key in ("data", "methods", "tasks"):
+        section = document.values.get(key)
+        if isinstance(section, dict):
+            # A size leaves an entry out by `methods.NAME=null`.
+            document.values[key] = {k: v for k, v in section.items() if v is not None}
+    values = _expand(document.values, (), document)
+    try:
+        config = SuiteConfig.model_validate(values, context={"registry": plugins.registry})
+    except ValidationError as error:
+        raise FusionkitError(
+            "\n".join(
+                f"{document.where(location)}: "
+                f"{key_path(location) + ': ' if location else ''}{sentence}"
+                for location, sentence in explain_located(error, SuiteConfig.model_fields)
+            )
+        ) from None
+    return LoadedSuite(config, document)
+
+
+def _names_first(assignments: Sequence[str]) -> list[str]:
+    """A new component name drops the arguments of the old one, so it must come before them."""
+    return sorted(assignments, key=lambda a: re.match(r"^[^=]+\.name=", a) is None)
+
+
+def _expand(value: Any, location: tuple[str | int, ...], document: Document) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, (*location, key), document) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, (*location, index), document) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if found is None:
+            raise FusionkitError(
+                f"{document.where(location)}: {key_path(location)}: the environment variable "
+                f"{match[1]} is not set; export {match[1]}=FOLDER (docs/datasets.md says what "
+                f"belongs there)"
+            )
+        return found
+
+    return re.sub(r"\$\{(\w+)\}", replace, value)

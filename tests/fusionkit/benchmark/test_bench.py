@@ -1,0 +1,270 @@
+"""A suite from end to end: complete, cached by content, resumed, refused before anything trains."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+import torch
+
+from fusionkit.api import installed
+from fusionkit.benchmark.bench import run_suite
+from fusionkit.benchmark.suite import load_suite
+from fusionkit.errors import FusionkitError
+from fusionkit.interfaces import Dataset, Sample, Task
+
+SUITE = """\
+name: small
+reference: average
+data:
+  scenes: {name: scenes, size: 64, train: 4, val: 8}
+methods:
+  infrared only: {source: infrared}
+  visible only: {source: visible}
+  average: {backbone: {name: average}}
+tasks:
+  fusion: {name: fusion-metrics, metrics: [EN, MSE]}
+"""
+
+
+def bench(tmp_path, text=SUITE, out="out", plugins=None):
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    plugins = plugins or installed()
+    said: list[str] = []
+    results = run_suite(load_suite(path, [], plugins), plugins, tmp_path / out, say=said.append)
+    return results, said
+
+
+def table(tmp_path, out="out"):
+    with (tmp_path / out / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_is_complete_and_says_what_is_best(tmp_path):
+    results, _ = bench(tmp_path)
+    lines = table(tmp_path)
+    assert {(line["method"], line["score"]) for line in lines} == {
+        (m, s) for m in ("infrared only", "visible only", "average") for s in ("EN", "MSE")
+    }
+    assert all(line["n"] == "8" and line["over"] == "images" for line in lines)
+    assert {line["better"] for line in lines if line["score"] == "MSE"} == {"lower"}
+    best = min((x for x in lines if x["score"] == "MSE"), key=lambda x: float(x["mean"]))
+    # the mean of the sources is what minimizes the mean squared error to both
+    assert (best["method"], best["place"]) == ("average", "1")
+    other = next(x for x in lines if (x["method"], x["score"]) == ("infrared only", "MSE"))
+    assert float(other["p"]) < 0.05
+    assert float(other["low"]) < float(other["mean"]) < float(other["high"])
+    assert results["ranks"][0]["images"] == 8
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "infrared only" in page
+    assert "critical difference" in page.lower()
+    assert page.count("<img") == 3 * 3
+    saved = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert saved["data"]["scenes"]["scored"] == 8
+    assert "torch" in saved["versions"]
+
+
+def test_a_single_source_is_scored_as_it_is(tmp_path):
+    results, _ = bench(tmp_path)
+    scenes = installed().registry.get("dataset", "scenes").cls(size=64, train=4, val=8)
+    metric = installed().registry.get("metric", "EN").cls()
+    expected = [
+        float(metric(scenes[k].images["infrared"][None], {})[0])  # type: ignore[operator]
+        for k in range(4, 12)
+    ]
+    found = next(c for c in results["cells"] if c["method"] == "infrared only")
+    assert list(found["images"]["EN"].values()) == pytest.approx(expected)
+
+
+def test_finished_cells_are_not_computed_again(tmp_path):
+    _, said = bench(tmp_path)
+    assert said[-1] == "3 cells computed, 0 found finished"
+    before = (tmp_path / "out" / "results.csv").read_bytes()
+    _, said = bench(tmp_path)
+    assert said[-1] == "0 cells computed, 3 found finished"
+    assert (tmp_path / "out" / "results.csv").read_bytes() == before
+    more = SUITE.replace("tasks:", "  max: {backbone: {name: max}}\ntasks:")
+    _, said = bench(tmp_path, more)
+    assert said[-1] == "1 cells computed, 3 found finished"
+    fresh, _ = bench(tmp_path, more, out="fresh")
+    assert (tmp_path / "out" / "results.csv").read_bytes() == (
+        tmp_path / "fresh" / "results.csv"
+    ).read_bytes()
+    assert fresh["table"]
+
+
+def test_a_killed_suite_goes_on_and_gives_the_same_table(tmp_path, monkeypatch):
+    bench(tmp_path, out="whole")
+    entry = installed().registry.get("task", "fusion-metrics").cls
+    score, calls = entry.score, []  # type: ignore[attr-defined]
+
+    def killed(self, test):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return score(self, test)
+
+    monkeypatch.setattr(entry, "score", killed)
+    with pytest.raises(KeyboardInterrupt):
+        bench(tmp_path)
+    _, said = bench(tmp_path)
+    assert said[-1] == "2 cells computed, 1 found finished"
+    assert (tmp_path / "out" / "results.csv").read_bytes() == (
+        tmp_path / "whole" / "results.csv"
+    ).read_bytes()
+
+
+class Toy(Dataset):
+    """Scenes with labels that tests spoil."""
+
+    name = "toy"
+    mask_classes = ("ground", "thing")
+    box_classes = ("thing",)
+
+    def __init__(self, fault: str = "none"):
+        self.fault = fault
+
+    def __len__(self):
+        return 4
+
+    def splits(self):
+        return {"train": [0, 1], "test": [2, 3]}
+
+    def __getitem__(self, index):
+        if index >= 4:
+            raise IndexError
+        generator = torch.Generator().manual_seed(
+            0 if self.fault == "duplicate" and index == 3 else index
+        )
+        images = {m: torch.rand(1, 48, 48, generator=generator) for m in ("infrared", "visible")}
+        bad = index == 3
+        mask: torch.Tensor | None = torch.zeros(48, 48, dtype=torch.int64)
+        boxes: torch.Tensor | None = torch.tensor([[0, 0.5, 0.5, 0.2, 0.2]])
+        if bad and self.fault == "mask size":
+            mask = torch.zeros(48, 40, dtype=torch.int64)
+        if bad and self.fault == "mask value":
+            mask[0, 0] = 7
+        if bad and self.fault == "no mask":
+            mask = None
+        if bad and self.fault == "no boxes":
+            boxes = None
+        if bad and self.fault == "box outside":
+            boxes = torch.tensor([[0, 0.95, 0.5, 0.2, 0.2]])
+        if bad and self.fault == "box class":
+            boxes = torch.tensor([[3, 0.5, 0.5, 0.2, 0.2]])
+        return Sample(f"s{index}", images, mask=mask, boxes=boxes)
+
+
+class Trained(Task):
+    """Counts what it is trained on; its score follows from seed and pixels."""
+
+    name = "trained"
+    started = 0
+
+    def __init__(self, labels: str = "masks"):
+        self.labels = labels  # type: ignore[misc,assignment]
+
+    def fit(self, train):
+        type(self).started += 1
+        assert self.context.folder.is_dir()
+        self._mean = float(train[0].images["fused"].mean())
+
+    def score(self, test):
+        values = [float(s.images["fused"].mean()) for s in test]
+        return {"score": sum(values) + 0.01 * self.context.seed + self._mean}
+
+
+TOY = """\
+name: toy
+seeds: [0, 1, 2]
+data: {toy: {name: toy, fault: FAULT}}
+methods: {one: {source: infrared}, two: {backbone: {name: average}}}
+tasks: {t: {name: trained, labels: LABELS}}
+"""
+
+
+@pytest.fixture
+def plugins():
+    from fusionkit.plugins import load_plugins
+
+    found = load_plugins()
+    found.registry.add(Toy, "test")
+    found.registry.add(Trained, "test")
+    Trained.started = 0
+    return found
+
+
+def test_a_task_that_trains_runs_once_per_seed(tmp_path, plugins):
+    text = TOY.replace("FAULT", "none").replace("LABELS", "masks")
+    results, said = bench(tmp_path, text, plugins=plugins)
+    assert Trained.started == 6
+    assert said[-1] == "6 cells computed, 0 found finished"
+    line = next(x for x in results["table"] if x["method"] == "one")
+    assert (line["n"], line["over"]) == (3, "seeds")
+    assert line["std"] == pytest.approx(0.01)
+    # Student's t with two degrees of freedom
+    assert line["high"] - line["mean"] == pytest.approx(4.302653 * 0.01 / 3**0.5)
+    assert not (tmp_path / "out" / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "labels", "message"),
+    [
+        ("mask size", "masks", "scene s3: the mask has 48x40 pixels, its images have 48x48"),
+        ("mask value", "masks", "scene s3: the mask has the value 7, expected a class from 0 to 1"),
+        ("no mask", "masks", "scene s3: the label mask is missing"),
+        ("no boxes", "boxes", "scene s3: the label boxes are missing"),
+        ("box outside", "boxes", r"scene s3: the box 0.95 0.5 0.2 0.2 .* is outside the image"),
+        ("box class", "boxes", "scene s3: a box has the class id 3, expected one from 0 to 0"),
+        ("duplicate", "masks", "image of s3 is also in the training set, as s0"),
+    ],
+)
+def test_faults_of_data_are_one_sentence_before_anything_trains(
+    tmp_path, plugins, fault, labels, message
+):
+    text = TOY.replace("FAULT", fault).replace("LABELS", labels)
+    with pytest.raises(FusionkitError, match=r"suite\.yaml:3: data.toy: .*" + message):
+        bench(tmp_path, text, plugins=plugins)
+    assert Trained.started == 0
+    assert not (tmp_path / "out" / "fused").exists()
+
+
+def test_recipes_are_trained_once_and_share_their_sensors(tmp_path):
+    recipe = """\
+name: tiny
+data: {name: scenes, size: 32, train: 2, val: 1}
+teacher: [{name: average}]
+sensors: {infrared: {name: unet, width: 2}, visible: {name: unet, width: 2}}
+backbone: {name: ufuser, channels: [8, 8]}
+losses: [{name: sensing, weight: 1.0}]
+stages:
+  - {name: train-sensors, epochs: 1, batch_size: 2, crop: 32}
+  - {name: train-backbone, epochs: 1, batch_size: 2, crop: 32}
+"""
+    (tmp_path / "tiny.yaml").write_text(recipe)
+    methods = """\
+  emma: {recipe: tiny.yaml}
+  weighted: {recipe: tiny.yaml, change: ["backbone.branches=[local]"]}
+tasks:"""
+    text = SUITE.replace("tasks:", methods)
+    results, said = bench(tmp_path, text)
+    assert any("train-sensors taken over from emma-" in line for line in said)
+    assert len({line["mean"] for line in results["table"] if line["score"] == "MSE"}) == 5
+    _, said = bench(tmp_path, text)
+    assert said[-1] == "0 cells computed, 5 found finished"
+    assert not any("train-" in line for line in said)
+
+
+def test_a_method_without_a_result_is_named(tmp_path):
+    folder = tmp_path / "made"
+    folder.mkdir()
+    from PIL import Image
+
+    Image.new("L", (64, 64)).save(folder / "day-99999.png")
+    text = SUITE.replace(
+        "tasks:", f"  theirs: {{backbone: {{name: folder, root: {folder}}}}}\ntasks:"
+    )
+    with pytest.raises(FusionkitError, match=r"methods.theirs: the folder .* has no result for"):
+        bench(tmp_path, text)

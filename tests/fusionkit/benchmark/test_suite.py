@@ -1,0 +1,85 @@
+"""Suites: what may be written, and what is refused where."""
+
+from __future__ import annotations
+
+import pytest
+
+from fusionkit.api import installed
+from fusionkit.benchmark.suite import load_suite
+from fusionkit.errors import FusionkitError
+
+SUITE = """\
+name: small
+size: quick
+reference: average
+data:
+  scenes: {name: scenes, size: 64, train: 4, val: 3}
+methods:
+  infrared only: {source: infrared}
+  average: {backbone: {name: average}}
+  extra: {backbone: {name: max}}
+tasks:
+  fusion: {name: fusion-metrics, metrics: [EN, SD]}
+sizes:
+  quick: ["data.scenes.val=2", methods.extra=null]
+  full: []
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text=SUITE, *changes):
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "suite.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def load(path, *overrides):
+    return load_suite(path, overrides, installed()).config
+
+
+def test_sizes_are_overrides_by_name(write):
+    quick = load(write())
+    assert quick.data["scenes"].component.arguments["val"] == 2
+    assert set(quick.methods) == {"infrared only", "average"}
+    full = load(write(), "size=full")
+    assert full.data["scenes"].component.arguments["val"] == 3
+    assert "extra" in full.methods
+    assert load(write(), "data.scenes.val=1").data["scenes"].component.arguments["val"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("size: quick", "size: qiuck"), "there is no size 'qiuck'.*did you mean 'quick'"),
+        (("source: infrared", "source: infared"), "'infared' is no modality.*'infrared'"),
+        (("reference: average", "reference: avg"), "reference: there is no method 'avg'"),
+        (("{source: infrared}", "{}"), r"exactly one of source, .*found none"),
+        (
+            ("{source: infrared}", "{source: infrared, weights: a}"),
+            "exactly one of source.*found source, weights",
+        ),
+        (("metrics: [EN, SD]", "metric: [EN]"), r"suite\.yaml:11: .*no argument 'metric'"),
+        (("name: fusion-metrics", "name: fusion-metric"), "'fusion-metric' is installed"),
+        (("size: 64, train", "size: 64, tarin"), r"suite\.yaml:5: data.scenes.tarin: .*'train'"),
+        (("metrics: [EN, SD]", "data: [tno]"), "tasks.fusion.data: there is no data set 'tno'"),
+        (("name: scenes,", "name: paired-folders, root: '${NO_SUCH_VARIABLE}',"), "NO_SUCH_VAR"),
+    ],
+)
+def test_mistakes_are_named(write, change, message):
+    with pytest.raises(FusionkitError, match=message):
+        load(write(SUITE, change))
+
+
+def test_environment_variables_are_filled_in(write, monkeypatch):
+    monkeypatch.setenv("SOME_DATA", "/somewhere")
+    text = SUITE.replace(
+        "name: scenes, size: 64, train: 4, val: 3", "name: paired-folders, root: '${SOME_DATA}/tno'"
+    )
+    config = load(write(text), "size=full")
+    assert str(config.data["scenes"].component.arguments["root"]) == "/somewhere/tno"
