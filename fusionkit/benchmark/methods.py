@@ -104,11 +104,12 @@ def make_method(
         assert network.spec is not None
         key = {"weights": file_hash(file), **identity(registry, network.spec)}
         return Method(name, None, key, lambda: network)
-    assert term.recipe is not None
-    beside = suite.folder / term.recipe
-    recipe = str(beside) if beside.is_file() else term.recipe
+    named = term.recipe or config.recipe
+    assert named is not None
+    beside = suite.folder / named
+    recipe = str(beside) if beside.is_file() else named
     try:
-        changes = (*term.change, f"name={_plain(name)}", f"accelerator={config.accelerator}")
+        changes = (*config.change, *(term.change or ()), f"name={_plain(name)}", f"accelerator={config.accelerator}")
         loaded = load_config(recipe, changes, plugins)
     except FusionkitError as error:
         raise located(error, "recipe") from None
@@ -156,7 +157,7 @@ def _share_stages(run: Run, say: Callable[[str], None]) -> None:
         if len(common) > len(best[0]):
             best = (common, other.parent)
     stages, origin = best
-    if not stages or len(stages) == len(wanted):
+    if not stages:
         return
     make_folder(run.folder / "checkpoints")
     for stage in stages:

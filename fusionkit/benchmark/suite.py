@@ -20,7 +20,7 @@ from fusionkit.yamlfile import Document, read_yaml
 
 __all__ = ["DataTerm", "LoadedSuite", "MethodTerm", "SuiteConfig", "TaskTerm", "load_suite"]
 
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ()._+-]*$")]
 
 
 class DataTerm(Term):
@@ -52,7 +52,7 @@ class TaskTerm(Term):
 
 
 class MethodTerm(BaseModel):
-    """Where the fused images of a method come from: exactly one of the first four.
+    """Where the fused images of a method come from: one of the first four, or the suite's recipe.
 
     Attributes:
         source: A modality alone, not fused at all.
@@ -60,7 +60,7 @@ class MethodTerm(BaseModel):
         weights: A run folder or a ``.safetensors`` file.
         recipe: A recipe or run configuration that is trained for the benchmark; a path beside the
             suite, or the name of a recipe that a plugin ships.
-        change: ``key=value`` overrides of the recipe.
+        change: ``key=value`` overrides of the recipe; alone, of the suite's recipe.
         data: Names of the data sets it has results for; all of them if left out.
     """
 
@@ -69,18 +69,18 @@ class MethodTerm(BaseModel):
     backbone: Annotated[ComponentSpec, SpecOf("backbone")] | None = None
     weights: Path | None = None
     recipe: str | None = None
-    change: tuple[str, ...] = ()
+    change: tuple[str, ...] | None = None
     data: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         ways = ("source", "backbone", "weights", "recipe")
         given = [way for way in ways if getattr(self, way) is not None]
-        if len(given) != 1:
+        if len(given) > 1 or (not given and self.change is None):
             raise ValueError(
                 f"expected exactly one of {', '.join(ways)}, found {', '.join(given) or 'none'}"
             )
-        if self.change and self.recipe is None:
+        if self.change is not None and given not in ([], ["recipe"]):
             raise ValueError("change: only a recipe can be changed")
         return self
 
@@ -94,6 +94,8 @@ class SuiteConfig(BaseModel):
         colour: Modality whose chroma every method's images get, or ``none``: all stay grey.
             A single source of another modality always stays grey, since its sensor sees none.
         seeds: Each task that trains is trained once with each.
+        recipe: What methods train that only say what they ``change``.
+        change: ``key=value`` overrides of every recipe, before its own.
         reference: Method that the paired tests compare the others with; the first if left out.
         data: Data sets by name.
         methods: Methods by name.
@@ -107,6 +109,8 @@ class SuiteConfig(BaseModel):
     modalities: Annotated[tuple[str, ...], Field(min_length=2)] = ("infrared", "visible")
     colour: str = "none"
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
+    recipe: str | None = None
+    change: tuple[str, ...] = ()
     reference: str | None = None
     data: Annotated[dict[_Name, DataTerm], Field(min_length=1)]
     methods: Annotated[dict[_Name, MethodTerm], Field(min_length=1)]
@@ -131,6 +135,8 @@ class SuiteConfig(BaseModel):
                     f"methods.{name}.source: {term.source!r} is no modality "
                     f"({', '.join(self.modalities)})" + nearest(term.source, self.modalities)
                 )
+            if term.change is not None and term.recipe is None and self.recipe is None:
+                raise ValueError(f"methods.{name}: there is no recipe to change; name one")
         if self.colour not in ("none", *self.modalities):
             raise ValueError(
                 f"colour: expected none or one of {', '.join(self.modalities)}, "

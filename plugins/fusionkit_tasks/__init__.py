@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from fusionkit import hookimpl
-from fusionkit.interfaces import Component
+
+if TYPE_CHECKING:
+    from fusionkit.interfaces import Component
 
 
 @hookimpl
-def fusionkit_components() -> list[type[Component]]:
+def fusionkit_components() -> Iterable[type[Component]]:
     """Return the tasks and the data sets."""
-    return []
+    from fusionkit_tasks.tasks import TASKS
+
+    return [*TASKS]

@@ -1,0 +1,189 @@
+"""Task ``detection``: a YOLO detector trained on fused images, scored by average precision."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fusionkit.errors import FusionkitError
+from fusionkit.files import make_folder, write_text
+from fusionkit.images import from_float, write_image
+from fusionkit.interfaces import Sample, Task
+from fusionkit_tasks.pictures import rgb
+
+_PREDICTED = 8
+"""Scenes whose boxes are kept for the pictures of the report."""
+
+
+class Detection(Task):
+    """Train a YOLO of ultralytics on the fused images, and score its boxes.
+
+    Training and validation run in processes of their own whose settings, working folder and home
+    are the task's folder: nothing is reported to anybody or written elsewhere. The last weights
+    are scored, not the best ones on the test set, which would be chosen by what they are tested on.
+
+    Args:
+        model: A configuration such as ``yolo11n.yaml``, trained from random weights; or pretrained
+            weights, a file or a name such as ``yolov5nu.pt`` that ultralytics can download.
+        epochs: Passes over the training scenes.
+        batch_size: Scenes per step.
+        image_size: Longer side in pixels that images are resized to.
+        lr: Rate of AdamW at the start.
+        mosaic: Probability of ultralytics' mosaic augmentation.
+    """
+
+    name = "detection"
+    labels = "boxes"
+
+    def __init__(
+        self,
+        model: str = "yolo11n.yaml",
+        epochs: Annotated[int, Field(ge=1)] = 100,
+        batch_size: Annotated[int, Field(ge=1)] = 16,
+        image_size: Annotated[int, Field(ge=32, multiple_of=32)] = 640,
+        lr: Annotated[float, Field(gt=0)] = 1e-3,
+        mosaic: Annotated[float, Field(ge=0, le=1)] = 1.0,
+    ):
+        if not model.endswith((".yaml", ".pt")):
+            raise FusionkitError(
+                f"model: expected a configuration (yolo11n.yaml) or weights (.pt), found {model!r}"
+            )
+        if importlib.util.find_spec("ultralytics") is None:
+            raise FusionkitError(
+                "the task `detection` needs ultralytics, which is not installed; "
+                'run: pip install "fusionkit-mmif[detection]" (ultralytics is AGPL-3)'
+            )
+        # A file is looked for where the user stands, not where the training will run.
+        self.model = str(Path(model).resolve()) if Path(model).is_file() else model
+        self.epochs, self.batch_size, self.image_size = epochs, batch_size, image_size
+        self.lr, self.mosaic = lr, mosaic
+        self._boxes: dict[str, Tensor] = {}
+
+    def fit(self, train: Sequence[Sample]) -> None:
+        """Write the data in YOLO layout and train.
+
+        Raises:
+            FusionkitError: with the last lines of ultralytics, if it fails.
+        """
+        self._write("train", train)
+        # Ultralytics wants a validation set even where none is used.
+        names = json.dumps(dict(enumerate(self.context.box_classes)))
+        write_text(
+            self.context.folder / "data.yaml",
+            f"path: {json.dumps(str(self.context.folder))}\n"
+            f"train: images/train\nval: images/train\ntest: images/test\nnames: {names}\n",
+        )
+        self._run("train")
+
+    def score(self, test: Sequence[Sample]) -> Mapping[str, float]:
+        """Return ``mAP50``, ``mAP50-95`` and both by class, of the classes the test set has."""
+        ids = self._write("test", test)
+        self._run("validate")
+        result = json.loads((self.context.folder / "result.json").read_text(encoding="utf-8"))
+        self._boxes = {
+            ids[name]: torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
+            for name, rows in result["boxes"].items()
+        }
+        return result["scores"]
+
+    def predictions(self) -> Mapping[str, Tensor]:
+        """Return scene id -> boxes (n, 6) of the first scenes."""
+        return self._boxes
+
+    def _write(self, split: str, samples: Sequence[Sample]) -> dict[str, str]:
+        """Write images and labels in YOLO layout; return file stem -> scene id."""
+        images = self.context.folder / "images" / split
+        labels = self.context.folder / "labels" / split
+        make_folder(images)
+        make_folder(labels)
+        ids = {}
+        for place, sample in enumerate(samples):
+            # Numbered, as ids may hold what a file name can't, and order decides the batches.
+            stem = f"{place:06d}"
+            ids[stem] = sample.id
+            write_image(
+                images / f"{stem}.png", from_float(rgb(sample).movedim(0, -1).numpy(), "uint8")
+            )
+            assert sample.boxes is not None
+            write_text(labels / f"{stem}.txt", yolo_lines(sample.boxes))
+        return ids
+
+    def _run(self, action: str) -> None:
+        folder = self.context.folder
+        device = {"cuda": "0", "mps": "mps"}.get(self.context.accelerator, "cpu")
+        job: dict[str, Any] = {
+            "action": action,
+            "model": self.model,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "image_size": self.image_size,
+            "lr": self.lr,
+            "mosaic": self.mosaic,
+            "seed": self.context.seed,
+            "device": device,
+            "classes": list(self.context.box_classes),
+            "predicted": _PREDICTED,
+        }
+        path = folder / f"{action}.json"
+        write_text(path, json.dumps(job))
+        home = folder / "home"
+        make_folder(home)
+        environment = {
+            **os.environ,
+            "HOME": str(home),
+            "XDG_CONFIG_HOME": str(home),
+            "XDG_CACHE_HOME": str(home),
+            "YOLO_CONFIG_DIR": str(home),
+            "MPLCONFIGDIR": str(home),
+            "YOLO_VERBOSE": "false",
+            # Sums are taken in an order that depends on the number of threads.
+            "OMP_NUM_THREADS": "1" if device == "cpu" else os.environ.get("OMP_NUM_THREADS", "8"),
+        }
+        if self.model.endswith(".yaml") or Path(self.model).is_file():
+            environment["YOLO_OFFLINE"] = "true"  # only weights asked for by name are downloaded
+        worker = Path(__file__).with_name("yolo.py")
+        done = subprocess.run(
+            [sys.executable, str(worker), str(path)],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+            hint = (
+                f" (is {self.model} a file, or can it be downloaded?)"
+                if self.model.endswith(".pt") and not Path(self.model).is_file()
+                else ""
+            )
+            raise FusionkitError(
+                f"ultralytics could not {action} with {self.model}{hint}: " + " | ".join(lines[-3:])
+            )
+
+
+def yolo_lines(boxes: Tensor) -> str:
+    """Return labels in YOLO's format: ``class cx cy w h`` a line, relative, cut at the borders.
+
+    Args:
+        boxes: (n, 5) rows class, cx, cy, width, height.
+    """
+    lines = []
+    for kind, cx, cy, w, h in boxes.tolist():
+        left, right = max(0.0, cx - w / 2), min(1.0, cx + w / 2)
+        top, bottom = max(0.0, cy - h / 2), min(1.0, cy + h / 2)
+        lines.append(
+            f"{int(kind)} {(left + right) / 2:.6f} {(top + bottom) / 2:.6f} "
+            f"{right - left:.6f} {bottom - top:.6f}\n"
+        )
+    return "".join(lines)

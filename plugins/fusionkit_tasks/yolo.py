@@ -1,0 +1,107 @@
+"""Runs one YOLO training and validation in a process of its own: python yolo.py JOB.json.
+
+Ultralytics keeps settings in the user's home, sets global seeds and thread counts, and reports to
+its makers. In a process whose environment, working folder and settings are ours it does none of
+that to anybody else. This file imports nothing of fusionkit: it needs ultralytics alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(path: Path) -> None:
+    """Train, validate, predict; write ``result.json`` beside the job."""
+    job = json.loads(path.read_text(encoding="utf-8"))
+    folder = path.parent
+    import torch
+
+    torch.set_num_threads(1 if job["device"] == "cpu" else torch.get_num_threads())
+    from ultralytics.utils import SETTINGS, events
+
+    events.events.enabled = False
+    off = {key: False for key, value in SETTINGS.items() if value is True}
+    places = {key: str(folder / key) for key in ("datasets_dir", "weights_dir", "runs_dir")}
+    SETTINGS.update({**off, "sync": False, **places})
+    if job["action"] == "train":
+        _train(job, folder)
+    else:
+        _validate(job, folder)
+
+
+def _train(job: dict[str, Any], folder: Path) -> None:
+    from ultralytics import YOLO
+
+    model = YOLO(job["model"])
+    model.train(
+        data=str(folder / "data.yaml"),
+        epochs=job["epochs"],
+        batch=job["batch_size"],
+        imgsz=job["image_size"],
+        optimizer="AdamW",
+        lr0=job["lr"],
+        seed=job["seed"],
+        deterministic=True,
+        device=job["device"],
+        project=str(folder),
+        name="train",
+        exist_ok=True,
+        workers=0,
+        amp=False,
+        plots=False,
+        val=False,
+        save=True,
+        patience=0,
+        pretrained=str(job["model"]).endswith(".pt"),
+        mosaic=job["mosaic"],
+        verbose=False,
+    )
+
+
+def _validate(job: dict[str, Any], folder: Path) -> None:
+    from ultralytics import YOLO
+
+    model = YOLO(str(folder / "train" / "weights" / "last.pt"))
+    found = model.val(
+        data=str(folder / "data.yaml"),
+        split="test",
+        imgsz=job["image_size"],
+        batch=job["batch_size"],
+        device=job["device"],
+        project=str(folder),
+        name="val",
+        exist_ok=True,
+        workers=0,
+        plots=False,
+        verbose=False,
+    )
+    box = found.box
+    scores: dict[str, float] = {"mAP50": float(box.map50), "mAP50-95": float(box.map)}
+    for place, index in enumerate(box.ap_class_index):
+        name = job["classes"][int(index)]
+        scores[f"AP50/{name}"] = float(box.ap50[place])
+        scores[f"AP50-95/{name}"] = float(box.ap[place])
+    boxes: dict[str, list[list[float]]] = {}
+    images = sorted((folder / "images" / "test").glob("*.png"))
+    for image in images[: job["predicted"]]:
+        result = model.predict(
+            str(image), imgsz=job["image_size"], device=job["device"], verbose=False, save=False
+        )[0]
+        rows = zip(
+            result.boxes.cls.tolist(),
+            result.boxes.xywhn.tolist(),
+            result.boxes.conf.tolist(),
+            strict=True,
+        )
+        boxes[image.stem] = [[kind, *xywh, conf] for kind, xywh, conf in rows]
+    temporary = folder / "result.json.part"
+    temporary.write_text(json.dumps({"scores": scores, "boxes": boxes}), encoding="utf-8")
+    os.replace(temporary, folder / "result.json")  # noqa: PTH105
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,95 @@
+"""The detection task: labels as written, nothing else touched, repeatable scores."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import fusionkit as fk
+from fusionkit.errors import FusionkitError
+from fusionkit.interfaces import Sample, TaskContext
+from fusionkit_tasks.detection import yolo_lines
+
+CLASSES = ("person", "car")
+
+
+def scenes(count, first=0):
+    made = []
+    for index in range(first, first + count):
+        generator = torch.Generator().manual_seed(index)
+        cx, cy = (0.2 + 0.6 * torch.rand(2, generator=generator)).tolist()
+        image = torch.full((1, 64, 64), 0.2)
+        top, left = int((cy - 0.15) * 64), int((cx - 0.15) * 64)
+        image[:, top : top + 19, left : left + 19] = 0.9
+        boxes = torch.tensor([[1, cx, cy, 0.3, 0.3]])
+        made.append(Sample(f"street {index}/a", {"fused": image}, boxes=boxes))
+    made[-1] = Sample("empty", {"fused": torch.full((1, 64, 64), 0.2)}, boxes=torch.zeros(0, 5))
+    return made
+
+
+def test_labels_are_yolos_and_cut_at_the_borders():
+    boxes = torch.tensor([[1, 0.5, 0.5, 0.25, 0.5], [0, 0.0, 0.9, 0.2, 0.2]])
+    assert yolo_lines(boxes) == (
+        "1 0.500000 0.500000 0.250000 0.500000\n0 0.050000 0.900000 0.100000 0.200000\n"
+    )
+    assert yolo_lines(torch.zeros(0, 5)) == ""
+
+
+def run(folder, seed=0, **arguments):
+    folder.mkdir()
+    task = fk.build(
+        "task",
+        name="detection",
+        **{"epochs": 1, "image_size": 64, "batch_size": 4, **arguments},
+    )
+    task.context = TaskContext(seed=seed, folder=folder, box_classes=CLASSES)
+    task.fit(scenes(8))
+    return task, task.score(scenes(4, first=20))
+
+
+def test_a_training_repeats_itself_and_leaves_the_rest_of_the_machine_alone(tmp_path, monkeypatch):
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    task, scores = run(tmp_path / "one")
+    assert {"mAP50", "mAP50-95", "AP50/car", "AP50-95/car"} == set(scores)
+    assert all(0 <= value <= 1 for value in scores.values())
+    assert set(task.predictions()) == {"street 20/a", "street 21/a", "street 22/a", "empty"}
+    assert all(rows.shape[1] == 6 for rows in task.predictions().values())
+    assert list(home.iterdir()) == []
+    assert list(here.iterdir()) == []
+    folder = tmp_path / "one"
+    assert len(list((folder / "images" / "train").iterdir())) == 8
+    assert (folder / "labels" / "train" / "000007.txt").read_text() == ""
+    assert "1: " in (folder / "data.yaml").read_text().replace('"', "")
+    settings = next((folder / "home").rglob("settings.json")).read_text()
+    assert '"sync": false' in settings
+    assert str(home) not in settings
+    _, again = run(tmp_path / "two")
+    assert again == scores
+    weights = [
+        torch.load(tmp_path / name / "train/weights/last.pt", weights_only=False)["model"]
+        for name in ("one", "two")
+    ]
+    for a, b in zip(*(w.state_dict().values() for w in weights), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_weights_that_are_nowhere_are_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("YOLO_OFFLINE", "true")
+    with pytest.raises(FusionkitError, match=r"no_such\.pt \(is no_such\.pt a file"):
+        run(tmp_path / "one", model="no_such.pt")
+    with pytest.raises(FusionkitError, match="model: expected a configuration"):
+        fk.build("task", name="detection", model="yolo11n")
+
+
+@pytest.mark.slow
+def test_it_learns_what_is_bright(tmp_path):
+    folder = tmp_path / "long"
+    folder.mkdir()
+    task = fk.build("task", name="detection", epochs=40, image_size=64, batch_size=8, mosaic=0)
+    task.context = TaskContext(seed=0, folder=folder, box_classes=CLASSES)
+    task.fit(scenes(64))
+    assert task.score(scenes(16, first=200))["mAP50"] > 0.5

@@ -1,0 +1,129 @@
+"""The segmentation task learns, is repeatable, and scores as torchmetrics does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchmetrics.functional.classification import multiclass_jaccard_index
+
+import fusionkit as fk
+from fusionkit.errors import FusionkitError
+from fusionkit.interfaces import IGNORED, Sample, TaskContext
+
+CLASSES = ("ground", "thing", "nowhere")
+
+
+def scenes(count, first=0, side=(64, 64)):
+    """Dark ground with a bright square on it."""
+    made = []
+    for index in range(first, first + count):
+        generator = torch.Generator().manual_seed(index)
+        h, w = side
+        top, left = (int(torch.randint(0, n - 24, (1,), generator=generator)) for n in side)
+        mask = torch.zeros(h, w, dtype=torch.int64)
+        mask[top : top + 24, left : left + 24] = 1
+        image = 0.2 + 0.6 * mask + 0.05 * torch.randn(h, w, generator=generator)
+        mask[0] = IGNORED
+        fused = image.clamp(0, 1)[None]
+        made.append(Sample(f"s{index}", {"fused": fused, "infrared": fused}, mask=mask))
+    return made
+
+
+def task(**arguments):
+    made = fk.build(
+        "task",
+        name="segmentation",
+        **{
+            "architecture": "Unet",
+            "encoder": "tu-mobilenetv3_small_050",
+            "weights": None,
+            "epochs": 8,
+            "batch_size": 8,
+            "lr": 5e-3,
+            **arguments,
+        },
+    )
+    made.context = TaskContext(seed=3, mask_classes=CLASSES)
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained():
+    made = task()
+    made.fit(scenes(32))
+    return made, made.score(scenes(6, first=100))
+
+
+def test_it_learns_what_is_bright(trained):
+    _, scores = trained
+    assert scores["IoU/thing"] > 0.7
+    assert scores["IoU/ground"] > 0.8
+
+
+def test_scores_are_those_of_torchmetrics(trained):
+    made, scores = trained
+    test = scenes(6, first=100)
+    masks = made.predictions()
+    predicted = torch.stack([masks[s.id] for s in test])
+    labelled = torch.stack([s.mask for s in test])
+    expected = multiclass_jaccard_index(
+        predicted, labelled, num_classes=3, average=None, ignore_index=IGNORED
+    )
+    assert scores["IoU/ground"] == pytest.approx(float(expected[0]))
+    assert scores["IoU/thing"] == pytest.approx(float(expected[1]))
+    # a class that is nowhere neither helps nor hurts
+    if not (predicted == 2).any():
+        assert "IoU/nowhere" not in scores
+        assert scores["mIoU"] == pytest.approx(float(expected[:2].mean()))
+    assert set(made.per_image()["mIoU"]) == {s.id for s in test}
+
+
+def test_the_same_seed_gives_the_same_scores_whatever_else_was_drawn(trained):
+    short = {"epochs": 1, "architecture": "DeepLabV3Plus"}  # which has dropout
+    scores = []
+    for noise in (0, 1):
+        torch.manual_seed(noise)
+        made = task(**short)
+        made.fit(scenes(16))
+        assert torch.initial_seed() == noise
+        scores.append(made.score(scenes(4, first=50)))
+    assert scores[0] == scores[1]
+    other = task(**short)
+    other.context = TaskContext(seed=4, mask_classes=CLASSES)
+    other.fit(scenes(16))
+    pairs = zip(made._network.parameters(), other._network.parameters(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_any_size_is_scored_and_crops_train_on_mixed_sizes():
+    mixed = scenes(4, side=(50, 70)) + scenes(4, first=9)
+    with pytest.raises(FusionkitError, match="differ in size; set `crop`"):
+        task(epochs=1).fit(mixed)
+    made = task(epochs=1, crop=32, batch_size=4)
+    made.fit(mixed)
+    made.score(mixed)
+    assert made.predictions()["s0"].shape == (50, 70)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"architecture": "DeepLabV3plus"}, "no 'DeepLabV3plus'.*did you mean 'DeepLabV3Plus'"),
+        ({"encoder": "resnet19"}, "no 'resnet19'; did you mean 'resnet18'"),
+    ],
+)
+def test_unknown_names_are_refused_at_once(arguments, message):
+    with pytest.raises(FusionkitError, match=message):
+        task(**arguments)
+
+
+def test_colour_reaches_the_network():
+    from fusionkit_tasks.pictures import rgb
+
+    fused = torch.full((1, 4, 4), 0.5)
+    grey = Sample("a", {"fused": fused})
+    assert torch.equal(rgb(grey), fused.expand(3, -1, -1))
+    red = Sample("a", {"fused": fused}, chroma=torch.stack([fused[0] * 0.6, fused[0] * 1.6]))
+    r, g, b = rgb(red).mean(dim=(1, 2))
+    assert r > g
+    assert r > b
