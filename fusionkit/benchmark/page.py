@@ -125,7 +125,7 @@ def _ranks(rank: Mapping[str, Any]) -> str:
     """
     ordered = sorted(rank["ranks"].items(), key=lambda item: item[1])
     count, cd = len(ordered), rank["difference"]
-    width, left = 700, 40
+    width, left = 760, 170
 
     def place(value: float) -> float:
         return left + (value - 1) / max(1, count - 1) * (width - 2 * left)

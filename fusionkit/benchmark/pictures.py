@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 __all__ = ["class_colour", "draw_scene"]
 
-_WIDEST = 320
+_WIDEST = 240
 _LEAST_CONFIDENCE = 0.25
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 @hookimpl
 def fusionkit_components() -> Iterable[type[Component]]:
     """Return the tasks and the data sets."""
+    from fusionkit_tasks.layouts import DATASETS
     from fusionkit_tasks.tasks import TASKS
 
-    return [*TASKS]
+    return [*TASKS, *DATASETS]

@@ -1,0 +1,9 @@
+"""Labelled data sets of the field, read as they are published."""
+
+from __future__ import annotations
+
+from fusionkit.interfaces import Dataset
+from fusionkit_tasks.layouts.boxes import Llvip, M3fd, MsrsDetection
+from fusionkit_tasks.layouts.masks import Fmb, Msrs
+
+DATASETS: tuple[type[Dataset], ...] = (Msrs, Fmb, MsrsDetection, M3fd, Llvip)
