@@ -13,7 +13,7 @@ from fusionkit.arguments import make_spec
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Backbone, Component
 from fusionkit.plugins import Plugins, load_plugins
-from fusionkit.scoring import grey_tensor, metrics_of
+from fusionkit.scoring import metrics_of, score_arrays
 from fusionkit.weights import load_weights, save_weights
 
 __all__ = ["build", "evaluate", "installed", "load", "save"]
@@ -81,7 +81,7 @@ def evaluate(
 
     Args:
         fused: (h, w) or (h, w, 3); 8 or 16 bit, or float in [0, 1]. Colour is converted to grey
-            as OpenCV does; scored is its 8-bit version.
+            as the profile does; scored is its 8-bit version.
         sources: Modality name -> image of the same size.
         profile: Whose conventions, see the table of profiles in the documentation.
         metrics: Names; all that are defined in the profile if not given.
@@ -92,13 +92,12 @@ def evaluate(
     Raises:
         FusionkitError: for an unknown metric or profile, or sizes that differ.
     """
-    tensors = {name: grey_tensor(image) for name, image in sources.items()}
-    scored = grey_tensor(fused)
-    for name, tensor in tensors.items():
-        if tensor.shape != scored.shape:
+    for name, image in sources.items():
+        if image.shape[:2] != fused.shape[:2]:
             raise FusionkitError(
-                f"the fused image has {scored.shape[-2]}x{scored.shape[-1]} pixels, the source "
-                f"{name!r} has {tensor.shape[-2]}x{tensor.shape[-1]}; they must have one size"
+                f"the fused image has {fused.shape[0]}x{fused.shape[1]} pixels, the source "
+                f"{name!r} has {image.shape[0]}x{image.shape[1]}; they must have one size"
             )
     chosen = metrics_of(installed().registry, profile, metrics)
-    return {m.name: float(m(scored, tensors)[0]) for m in chosen}
+    values = score_arrays(fused, sources, chosen)
+    return {metric.name: value for metric, value in zip(chosen, values, strict=True)}

@@ -123,7 +123,12 @@ def fuse(
 def metrics(
     fused: Annotated[Path, typer.Option(help="Folder of fused images.")],
     source: Sources,
-    profile: Annotated[str, typer.Option(help="Whose conventions.")] = "cddfuse",
+    profile: Annotated[
+        str | None, typer.Option(help="Whose conventions; cddfuse if not given.")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare-profiles", help="All profiles side by side.")
+    ] = False,
     metric: Annotated[
         list[str] | None, typer.Option(help="A metric; all of the profile if not given.")
     ] = None,
@@ -142,6 +147,12 @@ def metrics(
     from fusionkit.scoring import means, metrics_of, score_folders, to_csv
 
     sources = _sources(source)
+    if compare:
+        if profile or metric:
+            raise FusionkitError("--compare-profiles shows all profiles and metrics; name neither")
+        _compare_profiles(fused, sources, csv)
+        return
+    profile = profile or "cddfuse"
     chosen = metrics_of(installed().registry, profile, metric)
     if csv is not None:
         make_folder(csv.parent)
@@ -325,6 +336,40 @@ def _print_plugins() -> None:
             print(f"  {origin}: {counts.get(plugin.name, 0)} components")
     if not plugins.found:
         print("  none")
+
+
+def _compare_profiles(fused: Path, sources: dict[str, Path], csv: Path | None) -> None:
+    import io
+    from csv import writer
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from fusionkit.api import installed
+    from fusionkit.files import make_folder, write_text
+    from fusionkit.scoring import compare_profiles, means
+
+    if csv is not None:
+        make_folder(csv.parent)
+    found, notes = compare_profiles(installed().registry, fused, sources)
+    if csv is not None:
+        text = io.StringIO()
+        lines = writer(text, lineterminator="\n")
+        lines.writerow(["profile", "image", "metric", "value"])
+        for profile, scores in found.items():
+            lines.writerows((profile, s.image, s.metric, repr(s.value)) for s in scores)
+        write_text(csv, text.getvalue())
+    tables = {profile: means(scores) for profile, scores in found.items()}
+    table = Table(title="means under each profile; - where it does not define the metric")
+    table.add_column("metric")
+    for profile in tables:
+        table.add_column(profile, justify="right")
+    for name in dict.fromkeys(name for values in tables.values() for name in values):
+        cells = (f"{t[name][0]:.4f}" if name in t else "-" for t in tables.values())
+        table.add_row(name, *cells)
+    Console().print(table)
+    for note in notes:
+        _say(note)
 
 
 def _fractions(options: list[str] | None) -> dict[str, float] | None:

@@ -255,7 +255,11 @@ class Metric(Component, ABC):
     higher_is_better: ClassVar[bool]
     profiles: ClassVar[tuple[str, ...]]
     """The profiles that the metric is defined in."""
+    by_default: ClassVar[bool] = True
+    """Whether it is among "all metrics of the profile"; not if it refuses images of usual size."""
     profile: str
+    grey: Literal["opencv", "matlab"] = "opencv"
+    """How the profile makes 8-bit colour grey before it scores."""
 
     @abstractmethod
     def __call__(self, fused: Float[Tensor, "b 1 h w"], sources: Images) -> Float[Tensor, " b"]:

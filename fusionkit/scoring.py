@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,9 +23,11 @@ from fusionkit.registry import Registry
 
 __all__ = [
     "Score",
+    "compare_profiles",
     "grey_tensor",
     "means",
     "metrics_of",
+    "score_arrays",
     "score_files",
     "score_folders",
     "to_csv",
@@ -82,16 +84,72 @@ def score_files(
     Raises:
         FusionkitError: if the sizes differ or a file can't be read.
     """
-    scored = grey_tensor(read_image(fused))
-    tensors = {modality: grey_tensor(read_image(path)) for modality, path in sources.items()}
-    for modality, tensor in tensors.items():
-        if tensor.shape != scored.shape:
+    image = read_image(fused)
+    images = {modality: read_image(path) for modality, path in sources.items()}
+    for modality, other in images.items():
+        if other.shape[:2] != image.shape[:2]:
             raise FusionkitError(
-                f"{fused} has {scored.shape[-2]}x{scored.shape[-1]} pixels, its source "
-                f"{sources[modality]} has {tensor.shape[-2]}x{tensor.shape[-1]}; "
+                f"{fused} has {image.shape[0]}x{image.shape[1]} pixels, its source "
+                f"{sources[modality]} has {other.shape[0]}x{other.shape[1]}; "
                 f"they must have one size"
             )
-    return [Score(name, metric.name, float(metric(scored, tensors)[0])) for metric in metrics]
+    return [
+        Score(name, metric.name, value)
+        for metric, value in zip(metrics, score_arrays(image, images, metrics), strict=True)
+    ]
+
+
+def score_arrays(
+    fused: NDArray[Any], sources: Mapping[str, NDArray[Any]], metrics: Sequence[Metric]
+) -> list[float]:
+    """Score one image of the size of its sources, made grey as each metric's profile does."""
+    grey: dict[str, tuple[torch.Tensor, dict[str, torch.Tensor]]] = {}
+    values = []
+    for metric in metrics:
+        if metric.grey not in grey:
+            tensors = {name: grey_tensor(image, metric.grey) for name, image in sources.items()}
+            grey[metric.grey] = grey_tensor(fused, metric.grey), tensors
+        values.append(float(metric(*grey[metric.grey])[0]))
+    return values
+
+
+def compare_profiles(
+    registry: Registry,
+    fused: Path,
+    sources: Mapping[str, Path],
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, list[Score]], list[str]]:
+    """Score a folder under every profile that there is.
+
+    Args:
+        registry: Of the metrics.
+        fused: Folder of fused images.
+        sources: Modality name -> folder.
+        progress: Called after each image of each profile.
+
+    Returns:
+        Profile -> scores, and a line for each metric that refused the images and was left out.
+    """
+    classes: list[Any] = [entry.cls for entry in registry if entry.cls.kind == "metric"]
+    found: dict[str, list[Score]] = {}
+    notes = []
+    for profile in dict.fromkeys(p for cls in classes for p in cls.profiles):
+        metrics = [
+            registry.build(make_spec(registry, "metric", cls.name, {"profile": profile}))
+            for cls in classes
+            if profile in cls.profiles
+        ]
+        found[profile] = []
+        for metric in metrics:
+            try:
+                found[profile] += score_folders(fused, sources, [metric])
+            except FusionkitError as error:
+                if not metric.by_default:
+                    notes.append(f"{profile}: {metric.name} left out: {error}")
+                    continue
+                raise
+            progress()
+    return found, notes
 
 
 def means(scores: Sequence[Score]) -> dict[str, tuple[float, float]]:
@@ -142,14 +200,14 @@ def metrics_of(
             )
     return [
         registry.build(make_spec(registry, "metric", name, {"profile": profile}))
-        for name in names or there
+        for name in names or [name for name in there if classes[name].by_default]
     ]
 
 
-def grey_tensor(image: NDArray[Any]) -> torch.Tensor:
-    """Return an image as (1, 1, h, w) grey float32 in [0, 1]; 8-bit colour rounded as OpenCV."""
+def grey_tensor(image: NDArray[Any], how: Literal["opencv", "matlab"] = "opencv") -> torch.Tensor:
+    """Return an image as (1, 1, h, w) grey float32 in [0, 1]; 8-bit colour rounded as ``how``."""
     if image.ndim == 3 and image.dtype == np.uint8:
-        image = grey_u8(image)
+        image = grey_u8(image, how)
     values = torch.from_numpy(to_float(np.ascontiguousarray(image)))
     if values.ndim == 3:
         values = values @ torch.tensor([0.299, 0.587, 0.114])

@@ -109,7 +109,12 @@ def make_method(
     beside = suite.folder / named
     recipe = str(beside) if beside.is_file() else named
     try:
-        changes = (*config.change, *(term.change or ()), f"name={_plain(name)}", f"accelerator={config.accelerator}")
+        changes = (
+            *config.change,
+            *(term.change or ()),
+            f"name={_plain(name)}",
+            f"accelerator={config.accelerator}",
+        )
         loaded = load_config(recipe, changes, plugins)
     except FusionkitError as error:
         raise located(error, "recipe") from None

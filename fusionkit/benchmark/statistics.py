@@ -36,8 +36,8 @@ def paired(one: Sequence[float], other: Sequence[float]) -> float | None:
     differences = [a - b for a, b in zip(one, other, strict=True) if a != b]
     if len(differences) < 6:
         return None
-    _, p = stats.wilcoxon(differences)
-    return float(p)
+    # Named only in the result's own, private, type.
+    return float(getattr(stats.wilcoxon(differences), "pvalue"))  # noqa: B009
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -52,10 +54,16 @@ def join_chroma(
     return (luma + scale * offsets).clamp(0, 1)
 
 
-def grey_u8(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
+def grey_u8(
+    rgb: UInt8[np.ndarray, "h w 3"], how: Literal["opencv", "matlab"] = "opencv"
+) -> UInt8[np.ndarray, "h w"]:
     """Return the 8-bit grey of an 8-bit RGB image, rounded exactly as OpenCV's conversion does.
 
-    OpenCV computes (9798 R + 19235 G + 3735 B + 2^14) >> 15: BT.601 in fixed point.
+    OpenCV computes (9798 R + 19235 G + 3735 B + 2^14) >> 15: BT.601 in fixed point. MATLAB's
+    rgb2gray rounds 0.2989 R + 0.5870 G + 0.1140 B.
     """
+    if how == "matlab":
+        values = rgb.astype(np.float64) @ np.array([0.2989, 0.5870, 0.1140])
+        return np.floor(values + 0.5).astype(np.uint8)
     weights = np.array([9798, 19235, 3735], dtype=np.int64)
     return ((rgb.astype(np.int64) @ weights + (1 << 14)) >> 15).astype(np.uint8)

@@ -66,7 +66,7 @@ def _validate(job: dict[str, Any], folder: Path) -> None:
     from ultralytics import YOLO
 
     model = YOLO(str(folder / "train" / "weights" / "last.pt"))
-    found = model.val(
+    measured = model.val(
         data=str(folder / "data.yaml"),
         split="test",
         imgsz=job["image_size"],
@@ -79,7 +79,7 @@ def _validate(job: dict[str, Any], folder: Path) -> None:
         plots=False,
         verbose=False,
     )
-    box = found.box
+    box = measured.box
     scores: dict[str, float] = {"mAP50": float(box.map50), "mAP50-95": float(box.map)}
     for place, index in enumerate(box.ap_class_index):
         name = job["classes"][int(index)]
@@ -88,15 +88,12 @@ def _validate(job: dict[str, Any], folder: Path) -> None:
     boxes: dict[str, list[list[float]]] = {}
     images = sorted((folder / "images" / "test").glob("*.png"))
     for image in images[: job["predicted"]]:
-        result = model.predict(
+        # Its types allow a stream of results and results without boxes, which can't come here.
+        results: Any = model.predict(
             str(image), imgsz=job["image_size"], device=job["device"], verbose=False, save=False
-        )[0]
-        rows = zip(
-            result.boxes.cls.tolist(),
-            result.boxes.xywhn.tolist(),
-            result.boxes.conf.tolist(),
-            strict=True,
         )
+        found = results[0].boxes
+        rows = zip(found.cls.tolist(), found.xywhn.tolist(), found.conf.tolist(), strict=True)
         boxes[image.stem] = [[kind, *xywh, conf] for kind, xywh, conf in rows]
     temporary = folder / "result.json.part"
     temporary.write_text(json.dumps({"scores": scores, "boxes": boxes}), encoding="utf-8")

@@ -94,7 +94,7 @@ def test_fuse_metrics_and_means(fusionkit, pairs):
     )
     assert code == 0
     assert out == ""
-    assert len((pairs / "m.csv").read_text().splitlines()) == 1 + 2 * 12
+    assert len((pairs / "m.csv").read_text().splitlines()) == 1 + 2 * 13
 
 
 def test_single_files_and_a_saved_model(fusionkit, pairs):
@@ -283,3 +283,19 @@ def test_without_emma_the_core_starts_and_says_what_is_missing(fusionkit, monkey
         "no stage 'train-sensors'",
     ):
         assert what in said
+
+
+def test_profiles_side_by_side(fusionkit, pairs, tmp_path):
+    table = tmp_path / "scores.csv"
+    options = ["metrics", "--fused", pairs / "ir", *sources(pairs), "--compare-profiles"]
+    code, out, messages = fusionkit(*options, "--csv", table)
+    assert code == 0
+    assert "petrovic" in out
+    assert "zoo: MS-SSIM left out: MS-SSIM needs images of at least 176x176 pixels" in messages
+    lines = table.read_text().splitlines()
+    assert lines[0] == "profile,image,metric,value"
+    found = {tuple(line.split(",")[:3]): float(line.split(",")[3]) for line in lines[1:]}
+    assert found["tang", "a", "SF"] == pytest.approx(found["cddfuse", "a", "SF"] / 255)
+    code, _, messages = fusionkit(*options, "--profile", "tang")
+    assert code == 2
+    assert "shows all profiles and metrics; name neither" in messages

@@ -1,4 +1,4 @@
-"""Fusion metrics as pure functions, in the conventions of CDDFuse's evaluator (``cddfuse``).
+"""Fusion metrics as pure functions, by default in the conventions of CDDFuse's evaluator.
 
 All take grey images of 0 .. 255 as (b, 1, h, w) and return (b,) float64. For two sources the
 definitions are the published ones; for more, sums stay sums over the sources and means stay means.
@@ -6,6 +6,7 @@ definitions are the published ones; for more, sums stay sums over the sources an
 
 from fusionkit.functional.metrics.gradient import average_gradient, spatial_frequency
 from fusionkit.functional.metrics.information import entropy, mutual_information
+from fusionkit.functional.metrics.nabf import fusion_artifacts
 from fusionkit.functional.metrics.qabf import edge_transfer
 from fusionkit.functional.metrics.statistics import (
     correlation,
@@ -14,7 +15,7 @@ from fusionkit.functional.metrics.statistics import (
     peak_signal_to_noise,
     standard_deviation,
 )
-from fusionkit.functional.metrics.structure import structural_similarity
+from fusionkit.functional.metrics.structure import multiscale_similarity, structural_similarity
 from fusionkit.functional.metrics.vif import visual_information_fidelity
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "differences_correlation",
     "edge_transfer",
     "entropy",
+    "fusion_artifacts",
     "mean_squared_error",
+    "multiscale_similarity",
     "mutual_information",
     "peak_signal_to_noise",
     "spatial_frequency",

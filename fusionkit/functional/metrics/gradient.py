@@ -6,19 +6,39 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def spatial_frequency(fused: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
-    """SF = sqrt(mean dx^2 + mean dy^2) of first differences, each mean over its own pixels."""
-    x = fused.double()
-    columns = (x[..., :, 1:] - x[..., :, :-1]).square().mean(dim=(1, 2, 3))
-    rows = (x[..., 1:, :] - x[..., :-1, :]).square().mean(dim=(1, 2, 3))
-    return (columns + rows).sqrt()
+def spatial_frequency(
+    fused: Float[Tensor, "b 1 h w"], *, over_all: bool = False, white: float = 255.0
+) -> Float[Tensor, " b"]:
+    """SF = sqrt(mean dx^2 + mean dy^2) of first differences, each mean over its own pixels.
+
+    Args:
+        fused: (b, 1, h, w), 0 .. 255.
+        over_all: Divide both sums by h w, though there are fewer differences (``vifb``).
+        white: What 255 counts as; 1 for images of 0 .. 1 (``tang``).
+    """
+    x = fused.double() * (white / 255)
+    h, w = x.shape[-2:]
+    columns = (x[..., :, 1:] - x[..., :, :-1]).square().sum(dim=(1, 2, 3))
+    rows = (x[..., 1:, :] - x[..., :-1, :]).square().sum(dim=(1, 2, 3))
+    if over_all:
+        return ((columns + rows) / (h * w)).sqrt()
+    return (columns / max(1, h * (w - 1)) + rows / max(1, (h - 1) * w)).sqrt()
 
 
-def average_gradient(fused: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
-    """AG = mean sqrt((gx^2 + gy^2) / 2), central differences, one-sided at the borders."""
+def average_gradient(
+    fused: Float[Tensor, "b 1 h w"], *, over_inner: bool = False
+) -> Float[Tensor, " b"]:
+    """AG = mean sqrt((gx^2 + gy^2) / 2), central differences, one-sided at the borders.
+
+    Args:
+        fused: (b, 1, h, w), 0 .. 255.
+        over_inner: Divide the sum by (h - 1)(w - 1) instead of h w (``tang``, ``vifb``).
+    """
     x = fused.double()
+    h, w = x.shape[-2:]
     across, down = _gradient(x, -1), _gradient(x, -2)
-    return ((across.square() + down.square()) / 2).sqrt().mean(dim=(1, 2, 3))
+    total = ((across.square() + down.square()) / 2).sqrt().sum(dim=(1, 2, 3))
+    return total / ((h - 1) * (w - 1) if over_inner else h * w)
 
 
 def _gradient(x: Tensor, axis: int) -> Tensor:

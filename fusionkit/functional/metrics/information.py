@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,24 +12,42 @@ from torch import Tensor
 LEVELS = 256
 
 
-def entropy(fused: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
-    """EN = -sum p log2 p over the 256 grey levels, in bits."""
+def entropy(fused: Float[Tensor, "b 1 h w"], *, epsilon: float = 0.0) -> Float[Tensor, " b"]:
+    """EN = -sum p log2 p over the 256 grey levels, in bits.
+
+    Args:
+        fused: (b, 1, h, w), 0 .. 255.
+        epsilon: Added inside the logarithm (``zoo``).
+    """
     p = _histogram(_levels(fused), LEVELS)
-    return _plogp(p) / -torch.log(torch.tensor(2.0, dtype=torch.float64))
+    return torch.xlogy(p, p + epsilon).sum(dim=1) / -math.log(2)
 
 
 def mutual_information(
-    fused: Float[Tensor, "b 1 h w"], sources: Sequence[Float[Tensor, "b 1 h w"]]
+    fused: Float[Tensor, "b 1 h w"],
+    sources: Sequence[Float[Tensor, "b 1 h w"]],
+    *,
+    base: float = math.e,
+    saturated: bool = False,
 ) -> Float[Tensor, " b"]:
-    """MI = sum over the sources of I(source; fused), 256 levels, in nats."""
+    """MI = sum over the sources of I(source; fused), 256 levels.
+
+    Args:
+        fused: (b, 1, h, w), 0 .. 255.
+        sources: Images of the same shape.
+        base: Of the logarithm: e for nats (``cddfuse``), 2 for bits.
+        saturated: Count the levels 254 and 255 as one in the joint histogram, as ``tang`` does: it
+            adds 1 to unsigned bytes.
+    """
     f = _levels(fused)
     total = fused.new_zeros(fused.shape[0], dtype=torch.float64)
+    top = LEVELS - 2 if saturated else LEVELS - 1
     for source in sources:
         s = _levels(source)
-        joint = _histogram(f * LEVELS + s, LEVELS * LEVELS)
+        joint = _histogram(f.clamp(max=top) * LEVELS + s.clamp(max=top), LEVELS * LEVELS)
         own = _plogp(_histogram(f, LEVELS)) + _plogp(_histogram(s, LEVELS))
         total = total + _plogp(joint) - own
-    return total
+    return total / math.log(base)
 
 
 def _levels(x: Tensor) -> Int[Tensor, "b n"]:

@@ -15,14 +15,23 @@ _ANGLE = (0.9879, -22.0, 0.8)
 
 
 def edge_transfer(
-    fused: Float[Tensor, "b 1 h w"], sources: Sequence[Float[Tensor, "b 1 h w"]]
+    fused: Float[Tensor, "b 1 h w"],
+    sources: Sequence[Float[Tensor, "b 1 h w"]],
+    *,
+    textbook: bool = False,
 ) -> Float[Tensor, " b"]:
-    """Qabf of Xydeas and Petrovic (Electronics Letters 2000), as the profile computes it.
+    """Qabf of Xydeas and Petrovic (Electronics Letters 2000), as the profiles compute it.
 
     Each source's edge strength and angle preservation, both through a sigmoid, weighted by its
     edge strength. Sobel edges with zero padding; angles by arctan with pi/2 where the horizontal
-    edge is 0, not wrapped; where both strengths are equal, the profile puts the fused strength
-    itself in place of their ratio 1. 0 where no source has an edge.
+    edge is 0. 0 where no source has an edge.
+
+    Args:
+        fused: (b, 1, h, w), 0 .. 255.
+        sources: Images of the same shape.
+        textbook: Wrap differences of angles, as edges have no sign, and take equal strengths for a
+            ratio of 1 (``petrovic``). Evaluators of the field do neither: a difference may exceed
+            pi/2, and where both strengths are equal they put the fused strength itself.
     """
     strength_f, angle_f = _edges(fused)
     preserved = torch.zeros_like(strength_f)
@@ -30,8 +39,12 @@ def edge_transfer(
     for source in sources:
         strength, angle = _edges(source)
         larger, smaller = torch.maximum(strength, strength_f), torch.minimum(strength, strength_f)
-        ratio = torch.where(strength == strength_f, strength_f, smaller / larger.clamp_min(1e-12))
-        alignment = 1 - (angle - angle_f).abs() / (math.pi / 2)
+        tie = torch.ones_like(strength_f) if textbook else strength_f
+        ratio = torch.where(strength == strength_f, tie, smaller / larger.clamp_min(1e-12))
+        turn = (angle - angle_f).abs()
+        if textbook:
+            turn = torch.minimum(turn, math.pi - turn)
+        alignment = 1 - turn / (math.pi / 2)
         quality = _sigmoid(ratio, *_STRENGTH) * _sigmoid(alignment, *_ANGLE)
         preserved = preserved + quality * strength
         weights = weights + strength

@@ -38,24 +38,43 @@ def differences_correlation(
 
 
 def mean_squared_error(
-    fused: Float[Tensor, "b 1 h w"], sources: Sequence[Float[Tensor, "b 1 h w"]]
+    fused: Float[Tensor, "b 1 h w"],
+    sources: Sequence[Float[Tensor, "b 1 h w"]],
+    *,
+    white: float = 255.0,
 ) -> Float[Tensor, " b"]:
-    """MSE = mean over the sources of the mean squared difference, of grey levels 0 .. 255."""
+    """MSE = mean over the sources of the mean squared difference.
+
+    Args:
+        fused: (b, 1, h, w), 0 .. 255.
+        sources: Images of the same shape.
+        white: What 255 counts as; 1 for images of 0 .. 1 (``tang``, ``zoo``).
+    """
     errors = [(s.double() - fused.double()).square().mean(dim=(1, 2, 3)) for s in sources]
-    return torch.stack(errors).mean(dim=0)
+    return torch.stack(errors).mean(dim=0) * (white / 255) ** 2
 
 
 def peak_signal_to_noise(
-    fused: Float[Tensor, "b 1 h w"], sources: Sequence[Float[Tensor, "b 1 h w"]]
+    fused: Float[Tensor, "b 1 h w"],
+    sources: Sequence[Float[Tensor, "b 1 h w"]],
+    *,
+    white: float = 255.0,
+    peak: float | None = None,
 ) -> Float[Tensor, " b"]:
-    """PSNR = 20 log10(max F / sqrt(MSE)) in dB, where MSE is that of ``mean_squared_error``.
+    """PSNR = 20 log10(peak / sqrt(MSE)) in dB, where MSE is that of ``mean_squared_error``.
 
-    The peak is the fused image's own maximum, an oddity of the profile. MSE counts as at least
-    1e-10 and the peak as at least 1, so that the value stays finite.
+    MSE counts as at least 1e-10 and the peak as at least 1, so that the value stays finite.
+
+    Args:
+        fused: (b, 1, h, w), 0 .. 255.
+        sources: Images of the same shape.
+        white: What 255 counts as in the error.
+        peak: The fused image's own maximum if None, an oddity of ``cddfuse``. ``tang`` and ``zoo``
+            take 255 with an error of images in 0 .. 1, 48.13 dB above the usual value.
     """
-    peak = fused.double().amax(dim=(1, 2, 3)).clamp_min(1)
-    error = mean_squared_error(fused, sources).clamp_min(1e-10)
-    return 20 * torch.log10(peak / error.sqrt())
+    error = mean_squared_error(fused, sources, white=white).clamp_min(1e-10)
+    own = fused.double().amax(dim=(1, 2, 3)).clamp_min(1)
+    return 20 * torch.log10((own if peak is None else torch.full_like(own, peak)) / error.sqrt())
 
 
 def pearson(a: Float[Tensor, "b 1 h w"], b: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:

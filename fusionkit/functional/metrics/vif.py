@@ -20,7 +20,11 @@ _TILE = 24
 
 
 def visual_information_fidelity(
-    fused: Float[Tensor, "b 1 h w"], sources: Sequence[Float[Tensor, "b 1 h w"]]
+    fused: Float[Tensor, "b 1 h w"],
+    sources: Sequence[Float[Tensor, "b 1 h w"]],
+    *,
+    average: bool = False,
+    padded: bool = False,
 ) -> Float[Tensor, " b"]:
     """VIF = sum over the sources of VIFp(reference=source, distorted=fused).
 
@@ -31,6 +35,8 @@ def visual_information_fidelity(
     Args:
         fused: (b, 1, h, w), 0 .. 255.
         sources: Images of the same shape.
+        average: The mean over the sources instead of their sum (``vfbench``).
+        padded: Zeros around the images, and windows half a pixel off their centre (``zoo``).
 
     Raises:
         FusionkitError: for images of fewer than 41 pixels a side.
@@ -42,22 +48,28 @@ def visual_information_fidelity(
         )
     # One image at a time: what a scale works on then stays in a processor's cache.
     images = torch.stack([fused, *sources]).unbind(dim=1)
-    return torch.stack([_vifp(image[0], image[1:]).sum() for image in images])
+    total = torch.stack([_vifp(image[0], image[1:], padded).sum() for image in images])
+    return total / len(sources) if average else total
 
 
-def _vifp(fused: Float[Tensor, "1 h w"], sources: Float[Tensor, "m 1 h w"]) -> Float[Tensor, " m"]:
+def _vifp(
+    fused: Float[Tensor, "1 h w"], sources: Float[Tensor, "m 1 h w"], padded: bool
+) -> Float[Tensor, " m"]:
     """Return VIFp of one image against each of its sources."""
     fused, sources = fused.double(), sources.double()
-    # Variances don't change with the mean; without it the subtractions below lose less.
-    fused = fused - fused.mean()
-    sources = sources - sources.mean(dim=(1, 2, 3), keepdim=True)
+    if not padded:
+        # Variances don't change with the mean; without it the subtractions below lose less.
+        fused = fused - fused.mean()
+        sources = sources - sources.mean(dim=(1, 2, 3), keepdim=True)
     kept = sources.new_zeros(len(sources))
     there = kept.clone()
     for size in (17, 9, 5, 3):
-        window = _gaussian(size).to(fused.device)
+        window = (_off_centre(size) if padded else _gaussian(size)).to(fused.device)
+        margin = size // 2 if padded else 0
         if size < 17:
-            fused, sources = (_blur(x, window, step=2) for x in (fused, sources))
-        kept_here, there_here = _information(fused, sources, window)
+            fused, sources = (_blur(_zeros(x, margin), window, step=2) for x in (fused, sources))
+        # Padding comes before squares and products, whose zeros are those of the images.
+        kept_here, there_here = _information(_zeros(fused, margin), _zeros(sources, margin), window)
         kept += kept_here
         there += there_here
     return torch.where(there > 0, kept / there.clamp_min(1e-30), 1.0)
@@ -94,10 +106,21 @@ def _gaussian(size: int) -> Float[Tensor, " n"]:
     return weights / weights.sum()
 
 
+def _off_centre(size: int) -> Float[Tensor, " n"]:
+    """The window of ``zoo``: from -(n + 1)/2 to (n - 1)/2 in n steps."""
+    offsets = torch.linspace(-(size + 1) // 2, size // 2, size, dtype=torch.float64)
+    weights = torch.exp(-(offsets**2) / (2 * (size / 5) ** 2))
+    return weights / weights.sum()
+
+
+def _zeros(x: Float[Tensor, "*b h w"], margin: int) -> Float[Tensor, "*b h2 w2"]:
+    return F.pad(x, (margin,) * 4) if margin else x
+
+
 def _blur(
     x: Float[Tensor, "*b h w"], window: Float[Tensor, " n"], step: int = 1
 ) -> Float[Tensor, "*b h2 w2"]:
-    """Convolve with the symmetric window in both directions; every ``step``-th valid pixel.
+    """Correlate with the window in both directions; every ``step``-th valid pixel.
 
     A strip of 24 results is the product of a banded matrix with the pixels that it depends on:
     several times faster on a CPU than torch's convolution of float64.

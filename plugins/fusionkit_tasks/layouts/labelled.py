@@ -112,7 +112,7 @@ def labelled_pairs(
     for folder in (*folders.values(), labels):
         if not folder.is_dir():
             raise FusionkitError(
-                f"the folder {folder} is missing; docs/datasets.md shows the layout that is expected"
+                f"the folder {folder} is missing; docs/datasets.md shows the expected layout"
             )
     return [Labelled(p, labels / f"{p.id}{suffix}", split) for p in find_pairs(folders)]
 

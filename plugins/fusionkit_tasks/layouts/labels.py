@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError, nearest
@@ -39,7 +41,7 @@ def read_mask(path: Path, classes: int) -> Int[Tensor, "h w"]:
     Raises:
         FusionkitError: for a picture in colours instead of indices, or a value that is no class.
     """
-    values = read_image(path)
+    values: NDArray[Any] = read_image(path)
     if values.ndim == 3:
         if (values != values[..., :1]).any():
             raise FusionkitError(

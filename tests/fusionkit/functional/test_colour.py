@@ -88,3 +88,10 @@ def test_a_brighter_luminance_keeps_hue_and_luminance(cube):
 def test_black_and_white_have_no_room_for_colour(level, expected, cube):
     rgb = join_chroma(torch.full((1, 256, 16), level), split_chroma(cube)[1])
     torch.testing.assert_close(rgb, torch.full_like(rgb, expected), atol=1e-6, rtol=0)
+
+
+def test_grey_of_matlab_rounds_its_own_weights():
+    rgb = np.random.default_rng(4).integers(0, 256, (9, 7, 3)).astype(np.uint8)
+    expected = np.floor(rgb @ np.array([0.2989, 0.5870, 0.1140]) + 0.5)
+    assert np.array_equal(grey_u8(rgb, "matlab"), expected)
+    assert (grey_u8(rgb, "matlab") != grey_u8(rgb)).mean() < 0.1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 import skimage.metrics
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Metric
+from fusionkit.scoring import score_files
 from fusionkit_standard.metrics import METRICS
 
-NAMES = ["EN", "SD", "SF", "AG", "SCD", "VIF", "MI", "Qabf", "SSIM", "CC", "PSNR", "MSE"]
+NAMES = ["EN", "SD", "SF", "AG", "SCD", "VIF", "MI", "Qabf", "Nabf", "SSIM", "CC", "PSNR", "MSE"]
 BY_NAME = {cls.name: cls for cls in METRICS}
 
 
@@ -31,14 +34,16 @@ def fused(sources) -> torch.Tensor:
 
 
 def test_all_are_there_and_follow_the_contract():
-    assert [cls.name for cls in METRICS] == NAMES
+    assert [cls.name for cls in METRICS if cls.by_default] == NAMES
     for cls in METRICS:
+        if "cddfuse" not in cls.profiles:
+            continue
         metric = cls()
         assert isinstance(metric, Metric)
         assert metric.profile == "cddfuse"
         assert "cddfuse" in metric.profiles
         assert metric.__doc__
-    assert [cls.name for cls in METRICS if not cls.higher_is_better] == ["MSE"]
+    assert [cls.name for cls in METRICS if not cls.higher_is_better] == ["Nabf", "MSE"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -140,3 +145,33 @@ def test_a_metric_of_both_needs_sources(fused):
     with pytest.raises(FusionkitError, match="MI needs the sources of the fused image, found none"):
         BY_NAME["MI"]()(fused, {})
     assert BY_NAME["EN"]()(fused, {}).shape == (2,)
+
+
+@pytest.mark.parametrize("profile", ["tang", "zoo", "vifb", "vfbench", "petrovic"])
+def test_every_profile_scores_and_is_repeatable(profile, fused, sources):
+    found = [cls for cls in METRICS if profile in cls.profiles and cls.by_default]
+    assert found
+    for cls in found:
+        value = cls(profile=profile)(fused, sources)
+        assert torch.isfinite(value).all(), cls.name
+        assert cls(profile=profile).profile == profile
+
+
+def test_the_published_spreadsheet_is_profile_tang(data_root):
+    """Eight metrics to 1e-6, Qabf to 0.01; its VIF and SD don't follow their own formulas."""
+    published: dict[tuple[str, str], dict[str, float]] = {}
+    with (data_root / "reference" / "tno_metrics.csv").open() as file:
+        for row in csv.DictReader(file):
+            key = row["method"], row["image"]
+            published.setdefault(key, {})[row["metric"]] = float(row["value"])
+    assert len(published) == 54
+    exact = ["EN", "AG", "SF", "MSE", "PSNR", "CC", "SCD", "MI"]
+    chosen = [BY_NAME[name](profile="tang") for name in (*exact, "Qabf")]
+    for (method, image), expected in published.items():
+        path = data_root / "reference" / "tno_fused" / method / f"{image}.png"
+        sources = {m: data_root / "tno" / m / f"{image}.png" for m in ("ir", "vi")}
+        for score in score_files(image, path, sources, chosen):
+            if score.metric == "Qabf":
+                assert score.value == pytest.approx(expected["Qabf"], abs=0.01)
+            else:
+                assert score.value == pytest.approx(expected[score.metric], rel=1e-6), score

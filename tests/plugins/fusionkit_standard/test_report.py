@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from fusionkit.config import load_config
+from fusionkit.pages import data_url
 from fusionkit.pipeline import run_pipeline
 from fusionkit.plugins import load_plugins
 from fusionkit_standard.report.charts import line_chart
-from fusionkit.pages import data_url
 
 RECIPE = """\
 name: <shown>
