@@ -1,7 +1,7 @@
 """Our metrics against a plain scipy evaluator, in turn: python benchmarks/speed/metrics.py.
 
-The evaluator is written down from the definitions the straightforward way, with ``convolve2d``, as
-the field's scripts are. Both score the same images; they must agree before their times are compared.
+The evaluator is written down from the definitions the straightforward way, with ``convolve2d``,
+as the field's scripts are. Both score the same images, and must agree, or no time is shown.
 """
 
 from __future__ import annotations

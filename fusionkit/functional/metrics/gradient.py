@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -37,19 +38,20 @@ def average_gradient(
     x = fused.double()
     h, w = x.shape[-2:]
     across, down = _gradient(x, -1), _gradient(x, -2)
-    total = ((across.square() + down.square()) / 2).sqrt().sum(dim=(1, 2, 3))
+    total = across.square_().add_(down.square_()).div_(2).sqrt_().sum(dim=(1, 2, 3))
     return total / ((h - 1) * (w - 1) if over_inner else h * w)
 
 
 def _gradient(x: Tensor, axis: int) -> Tensor:
     """Differences as ``numpy.gradient`` takes them."""
     length = x.shape[axis]
-    result = x.new_zeros(x.shape)
+    result = torch.empty_like(x)
     if length < 2:
-        return result
-    inner = (x.narrow(axis, 2, length - 2) - x.narrow(axis, 0, length - 2)) / 2
-    result.narrow(axis, 1, length - 2).copy_(inner)
-    result.narrow(axis, 0, 1).copy_(x.narrow(axis, 1, 1) - x.narrow(axis, 0, 1))
-    last = x.narrow(axis, length - 1, 1) - x.narrow(axis, length - 2, 1)
-    result.narrow(axis, length - 1, 1).copy_(last)
+        return result.zero_()
+    inner = result.narrow(axis, 1, length - 2)
+    torch.sub(x.narrow(axis, 2, length - 2), x.narrow(axis, 0, length - 2), out=inner)
+    inner.div_(2)
+    for place, low in ((0, 0), (length - 1, length - 2)):
+        edge = result.narrow(axis, place, 1)
+        torch.sub(x.narrow(axis, low + 1, 1), x.narrow(axis, low, 1), out=edge)
     return result

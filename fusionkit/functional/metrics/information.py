@@ -51,14 +51,16 @@ def mutual_information(
 
 
 def _levels(x: Tensor) -> Int[Tensor, "b n"]:
-    return x.round().clamp(0, LEVELS - 1).long().flatten(1)
+    return x.round().clamp_(0, LEVELS - 1).int().flatten(1)
 
 
 def _histogram(values: Int[Tensor, "b n"], bins: int) -> Float[Tensor, "b k"]:
     """Return relative frequencies; one count for the whole batch, each image at its own offset."""
     b, n = values.shape
-    offsets = torch.arange(b, device=values.device)[:, None] * bins
-    counts = torch.bincount((values + offsets).flatten(), minlength=b * bins)
+    if b > 1:
+        offsets = torch.arange(b, device=values.device)[:, None] * bins
+        values = values + offsets
+    counts = torch.bincount(values.flatten(), minlength=b * bins)
     return counts.view(b, bins).double() / n
 
 

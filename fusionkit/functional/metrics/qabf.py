@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+_STRIP = 32
 _STRENGTH = (0.9994, -15.0, 0.5)
 _ANGLE = (0.9879, -22.0, 0.8)
 
@@ -33,41 +34,51 @@ def edge_transfer(
             ratio of 1 (``petrovic``). Evaluators of the field do neither: a difference may exceed
             pi/2, and where both strengths are equal they put the fused strength itself.
     """
-    strength_f, angle_f = _edges(fused)
-    preserved = torch.zeros_like(strength_f)
-    weights = torch.zeros_like(strength_f)
-    for source in sources:
-        strength, angle = _edges(source)
-        larger, smaller = torch.maximum(strength, strength_f), torch.minimum(strength, strength_f)
-        tie = torch.ones_like(strength_f) if textbook else strength_f
-        ratio = torch.where(strength == strength_f, tie, smaller / larger.clamp_min(1e-12))
-        turn = (angle - angle_f).abs()
-        if textbook:
-            turn = torch.minimum(turn, math.pi - turn)
-        alignment = 1 - turn / (math.pi / 2)
-        quality = _sigmoid(ratio, *_STRENGTH) * _sigmoid(alignment, *_ANGLE)
-        preserved = preserved + quality * strength
-        weights = weights + strength
-    total = weights.sum(dim=(1, 2, 3))
-    return torch.where(
-        total > 0, preserved.sum(dim=(1, 2, 3)) / total.clamp_min(1e-12), torch.zeros_like(total)
-    )
+    kept = fused.new_zeros(len(fused), dtype=torch.float64)
+    total = kept.clone()
+    padded = [F.pad(x, (1, 1, 1, 1)) for x in (fused, *sources)]
+    # Strip by strip, so that what one works on stays in a processor's cache.
+    for top in range(0, fused.shape[-2], _STRIP):
+        strips = [x[..., top : top + _STRIP + 2, :].double() for x in padded]
+        strength_f, angle_f = _edges(strips[0])
+        for strip in strips[1:]:
+            strength, angle = _edges(strip)
+            total += strength.sum(dim=(1, 2, 3))
+            kept += _preserved(strength, angle, strength_f, angle_f, textbook).sum(dim=(1, 2, 3))
+    return torch.where(total > 0, kept / total.clamp_min(1e-12), torch.zeros_like(total))
+
+
+def _preserved(
+    strength: Tensor, angle: Tensor, strength_f: Tensor, angle_f: Tensor, textbook: bool
+) -> Tensor:
+    """Return how much of each edge of a source the fused image has, times its strength."""
+    larger, smaller = torch.maximum(strength, strength_f), torch.minimum(strength, strength_f)
+    ratio = smaller.div_(larger.clamp_min_(1e-12))
+    tie = torch.ones_like(strength_f) if textbook else strength_f
+    ratio = torch.where(strength == strength_f, tie, ratio)
+    turn = (angle - angle_f).abs_()
+    if textbook:
+        turn = torch.minimum(turn, math.pi - turn)
+    alignment = turn.mul_(-2 / math.pi).add_(1)
+    # Both sigmoids in one division.
+    below = _below(ratio, *_STRENGTH).mul_(_below(alignment, *_ANGLE))
+    return (_STRENGTH[0] * _ANGLE[0] * strength).div_(below)
 
 
 def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return strength and angle of the Sobel edges."""
-    x = F.pad(x.double(), (1, 1, 1, 1))
+    """Return strength and angle of the Sobel edges of a padded strip."""
     # Smoothing first in one direction, then the difference in the other: the separable Sobel.
-    vertical = x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]
+    vertical = (x[..., :-2, :] + x[..., 2:, :]).add_(x[..., 1:-1, :], alpha=2)
     across = vertical[..., 2:] - vertical[..., :-2]
-    horizontal = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
+    horizontal = (x[..., :-2] + x[..., 2:]).add_(x[..., 1:-1], alpha=2)
     down = horizontal[..., :-2, :] - horizontal[..., 2:, :]
-    strength = (across.square() + down.square()).sqrt()
+    strength = (across.square() + down.square()).sqrt_()
     # convolve2d flips both kernels: both signs change, their ratio does not.
-    safe = torch.where(across == 0, 1.0, across)
-    angle = torch.where(across == 0, math.pi / 2, torch.atan(down / safe))
-    return strength, angle
+    upright = across == 0
+    angle = down.div_(across.masked_fill_(upright, 1.0)).atan_()
+    return strength, angle.masked_fill_(upright, math.pi / 2)
 
 
-def _sigmoid(x: Tensor, top: float, slope: float, middle: float) -> Tensor:
-    return top / (1 + torch.exp(slope * (x - middle)))
+def _below(x: Tensor, top: float, slope: float, middle: float) -> Tensor:
+    """Return what the top of a sigmoid is divided by."""
+    return (x - middle).mul_(slope).exp_().add_(1)

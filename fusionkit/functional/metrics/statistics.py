@@ -81,5 +81,6 @@ def pearson(a: Float[Tensor, "b 1 h w"], b: Float[Tensor, "b 1 h w"]) -> Float[T
     """Return Pearson's r of each pair of images; 0 where one of them is constant."""
     a, b = (x.double().flatten(1) for x in (a, b))
     a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
-    norms = a.square().sum(dim=1).sqrt() * b.square().sum(dim=1).sqrt()
-    return torch.where(norms > 1e-9, (a * b).sum(dim=1) / norms.clamp_min(1e-9), 0.0)
+    norms = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
+    products = torch.linalg.vecdot(a, b, dim=1)
+    return torch.where(norms > 1e-9, products / norms.clamp_min(1e-9), 0.0)

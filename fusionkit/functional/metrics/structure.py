@@ -15,6 +15,8 @@ from fusionkit.errors import FusionkitError
 SMALLEST_MULTISCALE = 176
 """Least height and width for which the coarsest of five scales holds a window of 11 pixels."""
 
+_STRIP = 32
+
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
@@ -38,8 +40,10 @@ def structural_similarity(
             product of the ratios without them.
         average: The mean over the sources instead of their sum (``tang``, ``vfbench``).
     """
-    similarity = torch.stack([_ssim(source, fused, window, data_range)[0] for source in sources])
-    return similarity.mean(dim=0) if average else similarity.sum(dim=0)
+    total = fused.new_zeros(len(fused), dtype=torch.float64)
+    for source in sources:
+        total = total + _ssim(source, fused, window, data_range)[0]
+    return total / len(sources) if average else total
 
 
 def multiscale_similarity(
@@ -75,19 +79,25 @@ def multiscale_similarity(
 
 def _ssim(a: Tensor, b: Tensor, window: str, data_range: float) -> tuple[Tensor, Tensor]:
     """Return the means of the similarity and of its contrast-structure part."""
-    a, b = a.double(), b.double()
-    mean, unbiased = _uniform(a) if window == "uniform" else _gaussian(a)
-    mean_a, mean_b = mean(a), mean(b)
-    var_a = unbiased * (mean(a * a) - mean_a**2)
-    var_b = unbiased * (mean(b * b) - mean_b**2)
-    covariance = unbiased * (mean(a * b) - mean_a * mean_b)
+    mean, side, unbiased = (_uniform if window == "uniform" else _gaussian)(a)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    structure = (2 * covariance + c2) / (var_a + var_b + c2)
-    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-    return (luminance * structure).mean(dim=(1, 2, 3)), structure.mean(dim=(1, 2, 3))
+    height, width = (n - side + 1 for n in a.shape[-2:])
+    sums = a.new_zeros((2, len(a)), dtype=torch.float64)
+    # Strip by strip, so that what one works on stays in a processor's cache.
+    for top in range(0, height, _STRIP):
+        rows = slice(top, min(height, top + _STRIP) + side - 1)
+        x, y = a[..., rows, :].double(), b[..., rows, :].double()
+        mean_x, mean_y, xx, yy, xy = mean(torch.stack([x, y, x * x, y * y, x * y]))
+        both = mean_x * mean_y
+        covariance = (xy - both).mul_(2 * unbiased).add_(c2)
+        squares = mean_x.square_() + mean_y.square_()
+        structure = covariance.div_((xx + yy).sub_(squares).mul_(unbiased).add_(c2))
+        sums[1] += structure.sum(dim=(1, 2, 3))
+        sums[0] += both.mul_(2).add_(c1).div_(squares.add_(c1)).mul_(structure).sum(dim=(1, 2, 3))
+    return sums[0] / (height * width), sums[1] / (height * width)
 
 
-def _uniform(x: Tensor) -> tuple[Callable[[Tensor], Tensor], float]:
+def _uniform(x: Tensor) -> tuple[Callable[[Tensor], Tensor], int, float]:
     side = min(7, *x.shape[-2:])
     count = side * side
 
@@ -102,10 +112,10 @@ def _uniform(x: Tensor) -> tuple[Callable[[Tensor], Tensor], float]:
             total += columns[..., k : k + w]
         return total.div_(count)
 
-    return mean, count / max(1, count - 1)
+    return mean, side, count / max(1, count - 1)
 
 
-def _gaussian(x: Tensor) -> tuple[Callable[[Tensor], Tensor], float]:
+def _gaussian(x: Tensor) -> tuple[Callable[[Tensor], Tensor], int, float]:
     side = min(11, *(n - 1 + n % 2 for n in x.shape[-2:]))
     offsets = torch.arange(side, dtype=torch.float64, device=x.device) - side // 2
     weights = torch.exp(-(offsets**2) / (2 * 1.5**2))
@@ -119,4 +129,4 @@ def _gaussian(x: Tensor) -> tuple[Callable[[Tensor], Tensor], float]:
         assert isinstance(total, Tensor)
         return total
 
-    return mean, 1.0
+    return mean, side, 1.0
