@@ -23,6 +23,7 @@ from fusionkit.registry import Registry
 
 __all__ = [
     "Score",
+    "as_saved",
     "compare_profiles",
     "grey_tensor",
     "means",
@@ -212,3 +213,8 @@ def grey_tensor(image: NDArray[Any], how: Literal["opencv", "matlab"] = "opencv"
     if values.ndim == 3:
         values = values @ torch.tensor([0.299, 0.587, 0.114])
     return values[None, None]
+
+
+def as_saved(image: torch.Tensor) -> torch.Tensor:
+    """Return a source (1, h, w) as the 8-bit image (1, 1, h, w) that metrics are defined on."""
+    return ((image * 255).round() / 255)[None]

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from fusionkit.errors import FusionkitError
 from fusionkit.files import write_json, write_text
 from fusionkit.functional.collapse import intensity_shares, shares, unexplained, verdict
@@ -16,7 +14,7 @@ from fusionkit.images import list_images, read_image
 from fusionkit.interfaces import Metric, Stage
 from fusionkit.progress import ProgressBar
 from fusionkit.run import Run
-from fusionkit.scoring import Score, grey_tensor, means, metrics_of, to_csv
+from fusionkit.scoring import Score, as_saved, grey_tensor, means, metrics_of, to_csv
 from fusionkit_standard.pairs import pairs_to_judge
 
 
@@ -60,7 +58,7 @@ class Evaluate(Stage):
                 for name, path in files[method].items():
                     sample = dataset[by_id[name]]
                     fused = grey_tensor(read_image(path))
-                    sources = {m: _saved(sample.images[m]) for m in run.config.modalities}
+                    sources = {m: as_saved(sample.images[m]) for m in run.config.modalities}
                     for metric in metrics:
                         value = float(metric(fused, sources)[0])
                         scores[method].append(Score(name, metric.name, value))
@@ -99,11 +97,6 @@ class Evaluate(Stage):
 
     def _metrics(self, run: Run) -> list[Metric]:
         return metrics_of(run.plugins.registry, self.profile, self.metrics)
-
-
-def _saved(image: torch.Tensor) -> torch.Tensor:
-    """A source as an 8-bit grey image, which the metrics are defined on."""
-    return ((image * 255).round() / 255)[None]
 
 
 def _verdict(

@@ -8,7 +8,7 @@ import torch
 
 from fusionkit.api import installed
 from fusionkit.interfaces import Sample, Task
-from fusionkit.scoring import metrics_of
+from fusionkit.scoring import as_saved, metrics_of
 
 
 class FusionMetrics(Task):
@@ -36,7 +36,7 @@ class FusionMetrics(Task):
         for sample in test:
             fused = sample.images["fused"][None]
             names = self.context.modalities or tuple(n for n in sample.images if n != "fused")
-            sources = {name: _saved(sample.images[name]) for name in names}
+            sources = {name: as_saved(sample.images[name]) for name in names}
             for metric in self._metrics:
                 self._values[metric.name][sample.id] = float(metric(fused, sources)[0])
         return {
@@ -47,8 +47,3 @@ class FusionMetrics(Task):
     def per_image(self) -> Mapping[str, Mapping[str, float]]:
         """Return metric -> scene id -> value."""
         return self._values
-
-
-def _saved(image: torch.Tensor) -> torch.Tensor:
-    """A source as an 8-bit grey image, which the metrics are defined on."""
-    return ((image * 255).round() / 255)[None]

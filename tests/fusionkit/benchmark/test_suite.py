@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fusionkit.api import installed
@@ -83,3 +85,17 @@ def test_environment_variables_are_filled_in(write, monkeypatch):
     )
     config = load(write(text), "size=full")
     assert str(config.data["scenes"].component.arguments["root"]) == "/somewhere/tno"
+
+
+@pytest.mark.parametrize("suite", ["fusion", "segmentation", "detection", "ablation"])
+@pytest.mark.parametrize("size", ["quick", "paper"])
+def test_committed_suites_load_at_every_size(suite, size, monkeypatch):
+    monkeypatch.setenv("FUSIONKIT_DATA", "/data")
+    path = Path(__file__).parents[3] / "benchmarks" / f"{suite}.yaml"
+    config = load(path, f"size={size}")
+    assert {"infrared only", "visible only"} <= set(config.methods)
+    assert config.reference in config.methods
+    assert config.tasks
+    if size == "quick":
+        # runs from a clean clone: nothing but what is embedded
+        assert [term.component.name for term in config.data.values()] == ["scenes"]
