@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.errors import FusionkitError
+from fusionkit.errors import FusionkitError, nearest
 from fusionkit.files import make_folder, write_text
 from fusionkit.images import from_float, write_image
 from fusionkit.interfaces import Sample, Task
@@ -58,11 +59,7 @@ class Detection(Task):
             raise FusionkitError(
                 f"model: expected a configuration (yolo11n.yaml) or weights (.pt), found {model!r}"
             )
-        if importlib.util.find_spec("ultralytics") is None:
-            raise FusionkitError(
-                "the task `detection` needs ultralytics, which is not installed; "
-                'run: pip install "fusionkit-mmif[detection]" (ultralytics is AGPL-3)'
-            )
+        _check_model(model)
         # A file is looked for where the user stands, not where the training will run.
         self.model = str(Path(model).resolve()) if Path(model).is_file() else model
         self.epochs, self.batch_size, self.image_size = epochs, batch_size, image_size
@@ -137,7 +134,11 @@ class Detection(Task):
         path = folder / f"{action}.json"
         write_text(path, json.dumps(job))
         home = folder / "home"
-        make_folder(home)
+        make_folder(home / "Ultralytics")
+        # Ultralytics asks the network for a font that it lacks, even where it draws nothing; it
+        # takes one of this name for granted without opening it.
+        for font in ("Arial.ttf", "Arial.Unicode.ttf"):
+            (home / "Ultralytics" / font).touch()
         environment = {
             **os.environ,
             "HOME": str(home),
@@ -153,7 +154,8 @@ class Detection(Task):
             environment["YOLO_OFFLINE"] = "true"  # only weights asked for by name are downloaded
         worker = Path(__file__).with_name("yolo.py")
         done = subprocess.run(
-            [sys.executable, str(worker), str(path)],
+            # Safe path: or the modules of this folder would hide others of their names.
+            [sys.executable, "-P", str(worker), str(path)],
             cwd=folder,
             env=environment,
             capture_output=True,
@@ -169,6 +171,30 @@ class Detection(Task):
             )
             raise FusionkitError(
                 f"ultralytics could not {action} with {self.model}{hint}: " + " | ".join(lines[-3:])
+            )
+
+
+def _check_model(model: str) -> None:
+    """Raise FusionkitError for a model that can't exist, without importing ultralytics."""
+    found = importlib.util.find_spec("ultralytics")
+    if found is None or found.origin is None:
+        raise FusionkitError(
+            "the task `detection` needs ultralytics, which is not installed; "
+            'run: pip install "fusionkit-mmif[detection]" (ultralytics is AGPL-3)'
+        )
+    if Path(model).is_file():
+        return
+    if Path(model).name != model:
+        raise FusionkitError(f"model: there is no file {model}")
+    if model.endswith(".yaml"):
+        folder = Path(found.origin).parent / "cfg" / "models"
+        there = {path.name for path in folder.rglob("*.yaml")}
+        # The letter of the size, as in yolo11n.yaml, is not part of the file's name.
+        unsized = re.sub(r"(\d+)[nslmx](6?)", r"\1\2", model, count=1)
+        if not there & {model, unsized, re.sub(r"^(yolov\d)6", r"\1-p6", unsized)}:
+            sized = there | {re.sub(r"^(yolo\D*\d+)", r"\1n", name) for name in there}
+            raise FusionkitError(
+                f"model: ultralytics has no configuration {model!r}" + nearest(model, sized)
             )
 
 

@@ -35,9 +35,9 @@ class Segmentation(Task):
 
     Args:
         architecture: Its name in segmentation-models-pytorch.
-        encoder: Name of the encoder.
+        encoder: Name of the encoder; of one of timm ``tu-`` and its name.
         weights: Pretrained weights of the encoder, downloaded when first used; None for random
-            ones.
+            ones. Any name means those of timm for an encoder of timm.
         epochs: Passes over the training scenes.
         batch_size: Scenes per step.
         lr: Rate at the start.
@@ -73,12 +73,7 @@ class Segmentation(Task):
                 f"architecture: segmentation-models-pytorch has no {architecture!r} "
                 f"(it has: {', '.join(there)})" + nearest(architecture, there)
             )
-        encoders = smp.encoders.get_encoder_names()
-        if encoder not in encoders and not encoder.startswith("tu-"):
-            raise FusionkitError(
-                f"encoder: segmentation-models-pytorch has no {encoder!r}"
-                + nearest(encoder, encoders)
-            )
+        _check_encoder(smp, encoder, weights)
         self._network: nn.Module | None = None
         self._confusion: dict[str, Int[Tensor, "k k"]] = {}
         self._masks: dict[str, Tensor] = {}
@@ -99,6 +94,9 @@ class Segmentation(Task):
 
         A class that neither the labels nor the predictions have is left out; mIoU is the mean of
         the others.
+
+        Raises:
+            FusionkitError: if no pixel of the set has a class, so that there is nothing to score.
         """
         assert self._network is not None
         classes = self.context.mask_classes
@@ -107,7 +105,10 @@ class Segmentation(Task):
             predicted = self._predict(sample)
             self._masks[sample.id] = predicted
             self._confusion[sample.id] = _confusion(predicted, _mask(sample), len(classes))
-        values = _ious(torch.stack(list(self._confusion.values())).sum(dim=0))
+        total = sum(self._confusion.values(), torch.zeros(len(classes), len(classes)).long())
+        if not total.any():
+            raise FusionkitError("no pixel of the test masks has a class")
+        values = _ious(total)
         scores = {
             f"IoU/{name}": value
             for name, value in zip(classes, values, strict=True)
@@ -116,11 +117,12 @@ class Segmentation(Task):
         return {"mIoU": sum(scores.values()) / len(scores), **scores}
 
     def per_image(self) -> Mapping[str, Mapping[str, float]]:
-        """Return the mean IoU of the classes in each image."""
+        """Return the mean IoU of the classes in each image that has a pixel with a class."""
         found: dict[str, float] = {}
         for name, confusion in self._confusion.items():
-            values = [value for value in _ious(confusion) if value is not None]
-            found[name] = sum(values) / len(values) if values else 0.0
+            # Without labels there is no value, which is not the same as a value of 0.
+            if values := [value for value in _ious(confusion) if value is not None]:
+                found[name] = sum(values) / len(values)
         return {"mIoU": found}
 
     def predictions(self) -> Mapping[str, Tensor]:
@@ -135,6 +137,8 @@ class Segmentation(Task):
         masks = [_mask(sample) for sample in train]
         if self.crop is None and len({image.shape for image in images}) > 1:
             raise FusionkitError("the training images differ in size; set `crop` to train on them")
+        if not any((mask != IGNORED).any() for mask in masks):
+            raise FusionkitError("no pixel of the training masks has a class")
         decayed = [p for p in network.parameters() if p.ndim > 1]
         others = [p for p in network.parameters() if p.ndim <= 1]
         optimizer = torch.optim.AdamW(
@@ -154,31 +158,50 @@ class Segmentation(Task):
                     views = [self._view(images[i], masks[i], generator) for i in chosen]
                     batch = torch.stack([view[0] for view in views])
                     target = torch.stack([view[1] for view in views]).to(device)
-                    logits = network(_normalized(batch).to(device))
-                    loss = F.cross_entropy(logits, target, ignore_index=IGNORED)
-                    if not torch.isfinite(loss):
-                        raise FusionkitError("the segmentation network diverged; lower `lr`")
                     optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
+                    # Crops may hold unlabelled pixels alone, whose mean loss would be 0 / 0.
+                    if (target != IGNORED).any():
+                        logits = self._forward(network, _normalized(batch).to(device))
+                        loss = F.cross_entropy(logits, target, ignore_index=IGNORED)
+                        if not torch.isfinite(loss):
+                            raise FusionkitError("the segmentation network diverged; lower `lr`")
+                        loss.backward()
+                    # Without gradients this changes nothing, but counts as the schedule's step.
                     optimizer.step()
                     schedule.step()
                     bar.step()
         return network.eval()
 
     def _build(self) -> nn.Module:
-        smp = _library()
+        # The library warns of any name of weights for an encoder of timm, which has its own in it.
+        named = self.weights is None or not self.encoder.startswith("tu-")
         try:
-            return getattr(smp, self.architecture)(
+            return getattr(_library(), self.architecture)(
                 encoder_name=self.encoder,
-                encoder_weights=self.weights,
+                encoder_weights=self.weights if named else True,
                 in_channels=3,
                 classes=len(self.context.mask_classes),
             )
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
+        except OSError as error:
+            raise FusionkitError(
+                f"the weights {self.weights!r} of encoder {self.encoder} can't be had: "
+                f"{_brief(error)}; set weights: null to train from scratch, or put the file in the "
+                f"cache of the Hugging Face hub (HF_HOME)"
+            ) from None
+        except (RuntimeError, KeyError, ValueError, NotImplementedError) as error:
             raise FusionkitError(
                 f"the network {self.architecture} with encoder {self.encoder} and weights "
-                f"{self.weights} can't be built: {' '.join(str(error).split())[:300]}; without "
-                f"network access set weights: null"
+                f"{self.weights} can't be built: {_brief(error)}"
+            ) from None
+
+    def _forward(self, network: nn.Module, batch: Float[Tensor, "b 3 h w"]) -> Tensor:
+        try:
+            return network(batch)
+        except (AssertionError, ValueError) as error:
+            # Batch normalization of one value, or an encoder that takes one size of image alone.
+            raise FusionkitError(
+                f"{self.architecture} with encoder {self.encoder} takes no batch of shape "
+                f"{tuple(batch.shape)}: {_brief(error)}; change batch_size, crop, or the network"
             ) from None
 
     def _view(
@@ -203,7 +226,7 @@ class Segmentation(Task):
         assert self._network is not None
         image = rgb(sample)[None]
         padded = pad_to_multiple(_normalized(image), _STRIDE)
-        logits = self._network(padded.to(self.context.accelerator))
+        logits = self._forward(self._network, padded.to(self.context.accelerator))
         return crop(logits, (image.shape[-2], image.shape[-1]))[0].argmax(dim=0).cpu()
 
 
@@ -217,6 +240,32 @@ def _library() -> ModuleType:
             "the task `segmentation` needs segmentation-models-pytorch, which is not installed; "
             'run: pip install "fusionkit-mmif[segmentation]"'
         ) from None
+
+
+def _check_encoder(smp: Any, encoder: str, weights: str | None) -> None:
+    """Raise FusionkitError for an encoder, or weights of it, that there are not."""
+    if encoder.startswith("tu-"):
+        import timm
+
+        models = [f"tu-{name}" for name in timm.list_models()]
+        if encoder.partition(".")[0] not in models:
+            raise FusionkitError(f"encoder: timm has no {encoder!r}" + nearest(encoder, models))
+        return
+    encoders = smp.encoders.encoders
+    if encoder not in encoders:
+        raise FusionkitError(
+            f"encoder: segmentation-models-pytorch has no {encoder!r}" + nearest(encoder, encoders)
+        )
+    there = list(encoders[encoder]["pretrained_settings"])
+    if weights is not None and weights not in there:
+        raise FusionkitError(
+            f"weights: encoder {encoder} has no {weights!r} (it has: {', '.join(there)}, or null)"
+            + nearest(weights, there)
+        )
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _normalized(batch: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import random
+import sys
+
 import pytest
 import torch
 
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Sample, TaskContext
-from fusionkit_tasks.detection import yolo_lines
+from fusionkit_tasks.detection import Detection, yolo_lines
 
 CLASSES = ("person", "car")
+
+# Python runs a module of this name in every process. Audit hooks see what is done in C as well,
+# and can't be removed again.
+SPY = r"""
+import os, sys
+
+seen = os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+def note(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "urllib.Request"):
+        os.write(seen, f"network {{event}} {{arguments}}\n".encode())
+    elif event == "open" and isinstance(arguments[0], str) and arguments[2] & (1 | 2):
+        os.write(seen, f"wrote {{os.path.abspath(arguments[0])}}\n".encode())
+
+
+sys.addaudithook(note)
+"""
 
 
 def scenes(count, first=0):
@@ -48,12 +70,30 @@ def run(folder, seed=0, **arguments):
 
 
 def test_a_training_repeats_itself_and_leaves_the_rest_of_the_machine_alone(tmp_path, monkeypatch):
+    # The first build loads all plugins; what their packages do at that is not the task's doing.
+    fk.build("task", name="detection")
     home, here = tmp_path / "home", tmp_path / "here"
     home.mkdir()
     here.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(here)
+    log = tmp_path / "spy" / "log"
+    log.parent.mkdir()
+    (log.parent / "sitecustomize.py").write_text(SPY.format(log=str(log)))
+    monkeypatch.setenv("PYTHONPATH", str(log.parent))
+    # A file compiled on the first import is no writing of ours.
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    state = torch.get_rng_state(), random.getstate(), dict(os.environ), torch.get_num_threads()
     task, scores = run(tmp_path / "one")
+    assert torch.equal(torch.get_rng_state(), state[0])
+    assert (random.getstate(), dict(os.environ), torch.get_num_threads()) == state[1:]
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert "ultralytics" not in sys.modules
+    lines = log.read_text().splitlines()
+    assert any(line.endswith("results.csv") for line in lines)  # or the spy saw nothing
+    assert [line for line in lines if line.startswith("network")] == []
+    inside = (str(tmp_path / "one"), "/dev/", "/proc/")
+    assert [x for x in lines if not x.removeprefix("wrote ").startswith(inside)] == []
     assert {"mAP50", "mAP50-95", "AP50/car", "AP50-95/car"} == set(scores)
     assert all(0 <= value <= 1 for value in scores.values())
     assert set(task.predictions()) == {"street 20/a", "street 21/a", "street 22/a", "empty"}
@@ -81,8 +121,32 @@ def test_weights_that_are_nowhere_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("YOLO_OFFLINE", "true")
     with pytest.raises(FusionkitError, match=r"no_such\.pt \(is no_such\.pt a file"):
         run(tmp_path / "one", model="no_such.pt")
-    with pytest.raises(FusionkitError, match="model: expected a configuration"):
-        fk.build("task", name="detection", model="yolo11n")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("yolo11n", "model: expected a configuration"),
+        ("yolo11nn.yaml", r"no configuration 'yolo11nn.yaml'; did you mean 'yolo11n.yaml'"),
+        ("weights/best.pt", "model: there is no file weights/best.pt"),
+    ],
+)
+def test_models_that_can_not_be_are_refused_at_once(model, message):
+    with pytest.raises(FusionkitError, match=message):
+        fk.build("task", name="detection", model=model)
+
+
+@pytest.mark.parametrize(
+    "model", ["yolov5nu.pt", "yolov8n-p2.yaml", "yolov5n6.yaml", "yolov9c.yaml"]
+)
+def test_models_of_ultralytics_are_taken(model):
+    assert fk.build("task", name="detection", model=model).model == model
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(FusionkitError, match=r'run: pip install "fusionkit-mmif\[detection\]"'):
+        Detection()
 
 
 @pytest.mark.slow

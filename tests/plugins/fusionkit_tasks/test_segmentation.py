@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_jaccard_index
@@ -58,6 +60,7 @@ def test_it_learns_what_is_bright(trained):
     _, scores = trained
     assert scores["IoU/thing"] > 0.7
     assert scores["IoU/ground"] > 0.8
+    assert scores["mIoU"] > 0.8
 
 
 def test_scores_are_those_of_torchmetrics(trained):
@@ -110,11 +113,52 @@ def test_any_size_is_scored_and_crops_train_on_mixed_sizes():
     [
         ({"architecture": "DeepLabV3plus"}, "no 'DeepLabV3plus'.*did you mean 'DeepLabV3Plus'"),
         ({"encoder": "resnet19"}, "no 'resnet19'; did you mean 'resnet18'"),
+        ({"encoder": "tu-resnet19"}, "timm has no 'tu-resnet19'; did you mean 'tu-resnet1"),
+        (
+            {"encoder": "resnet18", "weights": "imagent"},
+            r"resnet18 has no 'imagent' .*; did you mean 'imagenet'",
+        ),
     ],
 )
 def test_unknown_names_are_refused_at_once(arguments, message):
     with pytest.raises(FusionkitError, match=message):
         task(**arguments)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-mobilenetv3_small_050"])
+def test_weights_that_can_not_be_had_are_one_sentence(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    made = task(encoder=encoder, weights="imagenet", epochs=1)
+    with pytest.raises(FusionkitError, match=r"can't be had: .*; set weights: null .*the cache"):
+        made.fit(scenes(8))
+
+
+def unlabelled(sample):
+    return dataclasses.replace(sample, mask=torch.full_like(sample.mask, IGNORED))
+
+
+def test_scenes_without_labels_neither_stop_the_training_nor_count():
+    train = [unlabelled(s) for s in scenes(8)] + scenes(8)
+    made = task(epochs=1, batch_size=2)  # some batches have no label at all
+    made.fit(train)
+    test = [unlabelled(scenes(1)[0]), *scenes(2, first=50)]
+    scores = made.score(test)
+    assert all(0 <= value <= 1 for value in scores.values())
+    assert set(made.per_image()["mIoU"]) == {"s50", "s51"}
+    assert made.score(test[1:]) == scores
+    with pytest.raises(FusionkitError, match="no pixel of the test masks has a class"):
+        made.score(test[:1])
+    with pytest.raises(FusionkitError, match="no pixel of the training masks has a class"):
+        made.fit(test[:1])
+
+
+def test_a_batch_that_the_network_can_not_take_is_one_sentence():
+    made = task(architecture="DeepLabV3Plus", batch_size=1, epochs=1)
+    with pytest.raises(
+        FusionkitError, match=r"takes no batch of shape \(1, 3, 64, 64\).*batch_size"
+    ):
+        made.fit(scenes(2))
 
 
 def test_colour_reaches_the_network():
