@@ -237,14 +237,17 @@ def split(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON schema of the configuration with every installed component, for editors."""
+def schema(
+    suite: Annotated[bool, typer.Option("--suite", help="Of suites of `bench` instead.")] = False,
+) -> None:
+    """Print the JSON schema of recipes with every installed component, for editors."""
     import json
 
     from fusionkit.api import installed
+    from fusionkit.benchmark.suite import suite_schema
     from fusionkit.config import json_schema
 
-    print(json.dumps(json_schema(installed().registry), indent=2))
+    print(json.dumps((suite_schema if suite else json_schema)(installed().registry), indent=2))
 
 
 @app.command()

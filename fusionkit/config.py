@@ -193,14 +193,20 @@ def _renames(assignment: str) -> bool:
     return re.match(r"^[^=]+\.name=", assignment) is not None
 
 
-def json_schema(registry: Registry) -> dict[str, Any]:
-    """Return the JSON schema of the configuration with every installed component, for editors."""
-    schema = RunConfig.model_json_schema()
+def json_schema(registry: Registry, model: type[BaseModel] | None = None) -> dict[str, Any]:
+    """Return the JSON schema of a configuration with every installed component, for editors.
+
+    Args:
+        registry: Of the components.
+        model: Of the configuration; that of a run if None.
+    """
+    schema = (model or RunConfig).model_json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
-    for term, kind in (("LossTerm", "loss"), ("TransformTerm", "transform")):
-        properties = definitions[term]["properties"]
-        own = {key: value for key, value in properties.items() if key != HIDDEN}
-        definitions[term] = _kind_schema(registry, kind, own, definitions)
+    for name, definition in list(definitions.items()):
+        own = dict(definition.get("properties", {}))
+        if HIDDEN in own:  # a term: the keys of a component and of its host
+            kind = own.pop(HIDDEN)[KIND_KEY]
+            definitions[name] = _kind_schema(registry, kind, own, definitions)
     for kind in KINDS:
         definitions[kind] = _kind_schema(registry, kind, {}, definitions)
     return _with_references(schema)

@@ -14,6 +14,7 @@ from fusionkit.benchmark.cells import Cells, identity, versions
 from fusionkit.benchmark.labels import check_labels
 from fusionkit.benchmark.methods import Method, fuse_scenes, make_method
 from fusionkit.benchmark.page import write_page
+from fusionkit.benchmark.pictures import kept
 from fusionkit.benchmark.suite import DataTerm, LoadedSuite, TaskTerm
 from fusionkit.benchmark.tables import summarize, to_csv
 from fusionkit.environment import environment
@@ -228,7 +229,9 @@ def _score(
             result = {
                 "scores": dict(task.score(test)),
                 "images": {name: dict(v) for name, v in task.per_image().items()},
-                "predictions": _plain(task.predictions()),
+                "predictions": {
+                    name: kept(value) for name, value in list(task.predictions().items())[:_KEPT]
+                },
             }
             cells.put(key, result)
             shutil.rmtree(work, ignore_errors=True)
@@ -284,23 +287,8 @@ class _Fused(Sequence[Sample]):
         ]
 
 
-def _plain(predictions: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Keep boxes, and of masks the run lengths, for the pictures of the report."""
-    return {
-        name: {"boxes": [[round(v, 5) for v in row] for row in value.tolist()]}
-        if value.ndim == 2 and value.is_floating_point()
-        else {"mask": _runs(value), "width": value.shape[-1]}
-        for name, value in list(predictions.items())[:_KEPT]
-    }
-
-
 _KEPT = 8
 """Predictions kept for the report, of the first scenes."""
-
-
-def _runs(mask: torch.Tensor) -> list[list[int]]:
-    values, counts = torch.unique_consecutive(mask.flatten(), return_counts=True)
-    return [values.tolist(), counts.tolist()]
 
 
 def _accelerator(wanted: str) -> str:

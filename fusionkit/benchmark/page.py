@@ -9,11 +9,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from numpy.typing import NDArray
 
-from fusionkit.benchmark.pictures import draw_scene
+from fusionkit.benchmark.pictures import class_colour, draw_scene, labelled, unpacked
 from fusionkit.benchmark.suite import SuiteConfig
 from fusionkit.files import write_text
+from fusionkit.images import from_float, read_image, to_float
+from fusionkit.interfaces import Dataset
 from fusionkit.pages import data_url, style
 
 __all__ = ["write_page"]
@@ -182,21 +186,43 @@ def _pictures(
                 tasks.setdefault(cell["task"], {}).setdefault(cell["method"], cell["predictions"])
         for task, found in (tasks or {"": {}}).items():
             indices = [i for i in set_.score if any(dataset.id(i) in p for p in found.values())]
-            cells = []
+            cells: list[str] = []
             for index in indices[:_SHOWN] or shown:
                 sample = dataset[index]
+                one = next((p[sample.id] for p in found.values() if sample.id in p), None)
+                if one is not None:
+                    # On the mean of the sources, where what either sensor sees is seen.
+                    mean = torch.stack([sample.images[m][0] for m in config.modalities]).mean(dim=0)
+                    drawn = draw_scene(from_float(mean.numpy(), "uint8"), labelled(sample, one))
+                    cells.append(_figure(drawn, "labels"))
                 for method in methods:
-                    path = folder / "fused" / fused[data, method][sample.id]
-                    picture = draw_scene(path, found.get(method, {}).get(sample.id))
-                    cells.append(
-                        f'<div><img src="{data_url(picture)}" alt="{html.escape(method)}">'
-                        f"{html.escape(method)}</div>"
-                    )
+                    image = read_image(folder / "fused" / fused[data, method][sample.id])
+                    prediction = unpacked(found.get(method, {}).get(sample.id))
+                    drawn = draw_scene(from_float(to_float(image), "uint8"), prediction)
+                    cells.append(_figure(drawn, method))
+            columns = len(methods) + bool(indices)
+            legend = _legend(dataset, found) if indices else ""
             title = f"{data}: {task}" if task else data
             parts.append(
-                f"<h3>{html.escape(title)}</h3><div class=grid style="
-                f'"grid-template-columns:repeat({len(methods)},minmax(110px,1fr))">'
+                f"<h3>{html.escape(title)}</h3>{legend}<div class=grid style="
+                f'"grid-template-columns:repeat({columns},minmax(110px,1fr))">'
                 + "".join(cells)
                 + "</div>"
             )
     return "\n".join(parts)
+
+
+def _figure(picture: NDArray[Any], caption: str) -> str:
+    caption = html.escape(caption)
+    return f'<div><img src="{data_url(picture)}" alt="{caption}">{caption}</div>'
+
+
+def _legend(dataset: Dataset, found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the names of the classes in their colours."""
+    masks = any("mask" in one for own in found.values() for one in own.values())
+    names = dataset.mask_classes if masks else dataset.box_classes
+    swatches = (
+        f'<span><i style="background:rgb{class_colour(kind)}"></i>{html.escape(name)}</span>'
+        for kind, name in enumerate(names)
+    )
+    return f"<p class=legend>{''.join(swatches)}</p>"

@@ -11,14 +11,23 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fusionkit.arguments import SpecOf
-from fusionkit.config import HIDDEN, Term
+from fusionkit.config import HIDDEN, Term, json_schema
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.interfaces import ComponentSpec
 from fusionkit.messages import explain_located, key_path
 from fusionkit.plugins import Plugins
+from fusionkit.registry import Registry
 from fusionkit.yamlfile import Document, read_yaml
 
-__all__ = ["DataTerm", "LoadedSuite", "MethodTerm", "SuiteConfig", "TaskTerm", "load_suite"]
+__all__ = [
+    "DataTerm",
+    "LoadedSuite",
+    "MethodTerm",
+    "SuiteConfig",
+    "TaskTerm",
+    "load_suite",
+    "suite_schema",
+]
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ()._+-]*$")]
 
@@ -222,6 +231,21 @@ def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> Loaded
             )
         ) from None
     return LoadedSuite(config, document)
+
+
+def suite_schema(registry: Registry) -> dict[str, Any]:
+    """Return the JSON schema of suite files with every installed component, for editors."""
+    schema = json_schema(registry, SuiteConfig)
+    lines = {"type": "array", "items": {"type": "string"}}
+    schema["properties"] |= {
+        "size": {"type": "string", "description": "The one of sizes that is taken by default."},
+        "sizes": {
+            "type": "object",
+            "additionalProperties": lines,
+            "description": "By name: key=value overrides, applied before those given by hand.",
+        },
+    }
+    return schema
 
 
 def _names_first(assignments: Sequence[str]) -> list[str]:

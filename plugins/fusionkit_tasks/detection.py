@@ -22,8 +22,8 @@ from fusionkit.images import from_float, write_image
 from fusionkit.interfaces import Sample, Task
 from fusionkit_tasks.pictures import rgb
 
-_PREDICTED = 8
-"""Scenes whose boxes are kept for the pictures of the report."""
+_CONFIDENCE, _OVERLAP = 0.25, 0.5
+"""Of the boxes that count for F1: ultralytics' default confidence, and PASCAL VOC's overlap."""
 
 
 class Detection(Task):
@@ -65,6 +65,7 @@ class Detection(Task):
         self.epochs, self.batch_size, self.image_size = epochs, batch_size, image_size
         self.lr, self.mosaic = lr, mosaic
         self._boxes: dict[str, Tensor] = {}
+        self._f1: dict[str, float] = {}
 
     def fit(self, train: Sequence[Sample]) -> None:
         """Write the data in YOLO layout and train.
@@ -83,7 +84,11 @@ class Detection(Task):
         self._run("train")
 
     def score(self, test: Sequence[Sample]) -> Mapping[str, float]:
-        """Return ``mAP50``, ``mAP50-95`` and both by class, of the classes the test set has."""
+        """Return ``mAP50``, ``mAP50-95``, ``F1``, and both precisions of each class there is.
+
+        F1 = 2 TP / (2 TP + FP + FN) counts boxes of confidence 0.25 and more, right where they
+        overlap a box of their class by 0.5. It is there because it has a value in each image.
+        """
         ids = self._write("test", test)
         self._run("validate")
         result = json.loads((self.context.folder / "result.json").read_text(encoding="utf-8"))
@@ -91,10 +96,18 @@ class Detection(Task):
             ids[name]: torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
             for name, rows in result["boxes"].items()
         }
-        return result["scores"]
+        counts = {s.id: right_and_all(self._boxes[s.id], _labelled(s)) for s in test}
+        # Where there is nothing to find and nothing was found, there is no value.
+        self._f1 = {name: 2 * right / count for name, (right, count) in counts.items() if count}
+        right, count = (sum(values) for values in zip(*counts.values(), strict=True))
+        return {**result["scores"], "F1": 2 * right / count if count else 0.0}
+
+    def per_image(self) -> Mapping[str, Mapping[str, float]]:
+        """Return F1 in each image that has a box, labelled or found."""
+        return {"F1": self._f1}
 
     def predictions(self) -> Mapping[str, Tensor]:
-        """Return scene id -> boxes (n, 6) of the first scenes."""
+        """Return scene id -> boxes (n, 6): class, cx, cy, width, height, confidence."""
         return self._boxes
 
     def _write(self, split: str, samples: Sequence[Sample]) -> dict[str, str]:
@@ -111,8 +124,7 @@ class Detection(Task):
             write_image(
                 images / f"{stem}.png", from_float(rgb(sample).movedim(0, -1).numpy(), "uint8")
             )
-            assert sample.boxes is not None
-            write_text(labels / f"{stem}.txt", yolo_lines(sample.boxes))
+            write_text(labels / f"{stem}.txt", yolo_lines(_labelled(sample)))
         return ids
 
     def _run(self, action: str) -> None:
@@ -129,7 +141,6 @@ class Detection(Task):
             "seed": self.context.seed,
             "device": device,
             "classes": list(self.context.box_classes),
-            "predicted": _PREDICTED,
         }
         path = folder / f"{action}.json"
         write_text(path, json.dumps(job))
@@ -196,6 +207,36 @@ def _check_model(model: str) -> None:
             raise FusionkitError(
                 f"model: ultralytics has no configuration {model!r}" + nearest(model, sized)
             )
+
+
+def _labelled(sample: Sample) -> Tensor:
+    assert sample.boxes is not None
+    return sample.boxes
+
+
+def right_and_all(found: Tensor, labelled: Tensor) -> tuple[int, int]:
+    """Return how many of the found boxes are right, and how many boxes both have together.
+
+    From the most to the least confident, each takes the labelled box of its class that it overlaps
+    most of those that are left.
+
+    Args:
+        found: (n, 6) rows class, cx, cy, width, height, confidence.
+        labelled: (m, 5) rows class, cx, cy, width, height.
+    """
+    from torchvision.ops import box_convert, box_iou
+
+    found = found[found[:, 5] >= _CONFIDENCE]
+    found = found[found[:, 5].argsort(descending=True, stable=True)]
+    sides, others = (box_convert(x[:, 1:5], "cxcywh", "xyxy") for x in (found, labelled))
+    overlaps = box_iou(sides, others) * (found[:, :1] == labelled[:, 0])
+    right = 0
+    for row in overlaps if len(labelled) else ():
+        best = int(row.argmax())
+        if row[best] >= _OVERLAP:
+            right += 1
+            overlaps[:, best] = 0
+    return right, len(found) + len(labelled)
 
 
 def yolo_lines(boxes: Tensor) -> str:

@@ -41,6 +41,8 @@ def _train(job: dict[str, Any], folder: Path) -> None:
         data=str(folder / "data.yaml"),
         epochs=job["epochs"],
         batch=job["batch_size"],
+        # A step after every batch; ultralytics would gather batches until they make 64 images.
+        nbs=job["batch_size"],
         imgsz=job["image_size"],
         optimizer="AdamW",
         lr0=job["lr"],
@@ -86,8 +88,7 @@ def _validate(job: dict[str, Any], folder: Path) -> None:
         scores[f"AP50/{name}"] = float(box.ap50[place])
         scores[f"AP50-95/{name}"] = float(box.ap[place])
     boxes: dict[str, list[list[float]]] = {}
-    images = sorted((folder / "images" / "test").glob("*.png"))
-    for image in images[: job["predicted"]]:
+    for image in sorted((folder / "images" / "test").glob("*.png")):
         # Its types allow a stream of results and results without boxes, which can't come here.
         results: Any = model.predict(
             str(image), imgsz=job["image_size"], device=job["device"], verbose=False, save=False

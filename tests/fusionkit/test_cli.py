@@ -250,6 +250,8 @@ def test_plugins_schema_and_doctor(fusionkit):
     assert "elements: None" in out
     code, out, _ = fusionkit("schema")
     assert json.loads(out)["$defs"]["backbone"]["oneOf"]
+    code, out, _ = fusionkit("schema", "--suite")
+    assert json.loads(out)["properties"]["methods"]
     code, out, _ = fusionkit("doctor")
     assert code == 0
     assert "torch" in out

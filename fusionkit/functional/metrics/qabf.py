@@ -36,15 +36,13 @@ def edge_transfer(
     """
     kept = fused.new_zeros(len(fused), dtype=torch.float64)
     total = kept.clone()
-    padded = [F.pad(x, (1, 1, 1, 1)) for x in (fused, *sources)]
+    padded = F.pad(torch.stack([fused, *sources]), (1, 1, 1, 1))
     # Strip by strip, so that what one works on stays in a processor's cache.
     for top in range(0, fused.shape[-2], _STRIP):
-        strips = [x[..., top : top + _STRIP + 2, :].double() for x in padded]
-        strength_f, angle_f = _edges(strips[0])
-        for strip in strips[1:]:
-            strength, angle = _edges(strip)
-            total += strength.sum(dim=(1, 2, 3))
-            kept += _preserved(strength, angle, strength_f, angle_f, textbook).sum(dim=(1, 2, 3))
+        strength, angle = _edges(padded[..., top : top + _STRIP + 2, :].double())
+        total += strength[1:].sum(dim=(0, 2, 3, 4))
+        preserved = _preserved(strength[1:], angle[1:], strength[:1], angle[:1], textbook)
+        kept += preserved.sum(dim=(0, 2, 3, 4))
     return torch.where(total > 0, kept / total.clamp_min(1e-12), torch.zeros_like(total))
 
 

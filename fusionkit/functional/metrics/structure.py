@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,11 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fusionkit.errors import FusionkitError
+from fusionkit.functional.metrics.moments import Mean, local_moments
 
 SMALLEST_MULTISCALE = 176
 """Least height and width for which the coarsest of five scales holds a window of 11 pixels."""
-
-_STRIP = 32
 
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
@@ -40,9 +39,7 @@ def structural_similarity(
             product of the ratios without them.
         average: The mean over the sources instead of their sum (``tang``, ``vfbench``).
     """
-    total = fused.new_zeros(len(fused), dtype=torch.float64)
-    for source in sources:
-        total = total + _ssim(source, fused, window, data_range)[0]
+    total = _ssim(torch.stack([fused, *sources]), window, data_range)[0].sum(dim=0)
     return total / len(sources) if average else total
 
 
@@ -61,61 +58,74 @@ def multiscale_similarity(
             f"MS-SSIM needs images of at least {SMALLEST_MULTISCALE}x{SMALLEST_MULTISCALE} pixels, "
             f"found {fused.shape[-2]}x{fused.shape[-1]}; choose other metrics"
         )
-    total = fused.new_zeros(len(fused), dtype=torch.float64)
-    for source in sources:
-        a, b = source.double(), fused.double()
-        product = torch.ones_like(total)
-        for scale, weight in enumerate(_SCALE_WEIGHTS):
-            similarity, structure = _ssim(a, b, "gaussian", 255.0)
-            last = scale == len(_SCALE_WEIGHTS) - 1
-            product = product * (similarity if last else structure).clamp_min(0) ** weight
-            if not last:
-                # An odd side gets a row of zeros in front, which counts in the mean.
-                odd = [side % 2 for side in a.shape[-2:]]
-                a, b = (F.avg_pool2d(x, 2, padding=odd) for x in (a, b))
-        total = total + product
-    return total
+    images = torch.stack([fused, *sources]).double()
+    product = images.new_ones(len(sources), len(fused))
+    for scale, weight in enumerate(_SCALE_WEIGHTS):
+        similarity, structure = _ssim(images, "gaussian", 255.0)
+        last = scale == len(_SCALE_WEIGHTS) - 1
+        product = product * (similarity if last else structure).clamp_min(0) ** weight
+        if not last:
+            # An odd side gets a row of zeros in front, which counts in the mean.
+            odd = [side % 2 for side in images.shape[-2:]]
+            images = F.avg_pool2d(images.flatten(0, 1), 2, padding=odd).unflatten(
+                0, (-1, len(fused))
+            )
+    return product.sum(dim=0)
 
 
-def _ssim(a: Tensor, b: Tensor, window: str, data_range: float) -> tuple[Tensor, Tensor]:
-    """Return the means of the similarity and of its contrast-structure part."""
-    mean, side, unbiased = (_uniform if window == "uniform" else _gaussian)(a)
+def _ssim(
+    images: Float[Tensor, "k b 1 h w"], window: str, data_range: float
+) -> tuple[Float[Tensor, "m b"], Float[Tensor, "m b"]]:
+    """Return the means of the similarity and of its contrast-structure part.
+
+    Both of the first images with each of the others.
+    """
+    mean, side, unbiased = (_uniform if window == "uniform" else _gaussian)(images)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    height, width = (n - side + 1 for n in a.shape[-2:])
-    sums = a.new_zeros((2, len(a)), dtype=torch.float64)
-    # Strip by strip, so that what one works on stays in a processor's cache.
-    for top in range(0, height, _STRIP):
-        rows = slice(top, min(height, top + _STRIP) + side - 1)
-        x, y = a[..., rows, :].double(), b[..., rows, :].double()
-        mean_x, mean_y, xx, yy, xy = mean(torch.stack([x, y, x * x, y * y, x * y]))
-        both = mean_x * mean_y
-        covariance = (xy - both).mul_(2 * unbiased).add_(c2)
-        squares = mean_x.square_() + mean_y.square_()
-        structure = covariance.div_((xx + yy).sub_(squares).mul_(unbiased).add_(c2))
-        sums[1] += structure.sum(dim=(1, 2, 3))
-        sums[0] += both.mul_(2).add_(c1).div_(squares.add_(c1)).mul_(structure).sum(dim=(1, 2, 3))
-    return sums[0] / (height * width), sums[1] / (height * width)
+    sums = images.new_zeros((2, len(images) - 1, images.shape[1]), dtype=torch.float64)
+    for means, variances, covariances in local_moments(images.double(), mean, side):
+        both = means[:1] * means[1:]
+        squares = means.square_()
+        squares = squares[1:] + squares[:1]
+        spread = (variances[1:] + variances[:1]).mul_(unbiased).add_(c2)
+        structure = covariances.mul_(2 * unbiased).add_(c2).div_(spread)
+        sums[1] += structure.sum(dim=(2, 3, 4))
+        sums[0] += both.mul_(2).add_(c1).div_(squares.add_(c1)).mul_(structure).sum(dim=(2, 3, 4))
+    height, width = (n - side + 1 for n in images.shape[-2:])
+    similarity, structure = sums / (height * width)
+    return similarity, structure
 
 
-def _uniform(x: Tensor) -> tuple[Callable[[Tensor], Tensor], int, float]:
+def _uniform(x: Tensor) -> tuple[Mean, int, float]:
     side = min(7, *x.shape[-2:])
     count = side * side
 
     def mean(x: Tensor) -> Tensor:
         # Separable, and sums of shifted views: torch's pooling of float64 is several times slower.
-        h, w = x.shape[-2] - side + 1, x.shape[-1] - side + 1
-        columns = x[..., :h, :].clone()
-        for k in range(1, side):
-            columns += x[..., k : k + h, :]
-        total = columns[..., :w].clone()
-        for k in range(1, side):
-            total += columns[..., k : k + w]
-        return total.div_(count)
+        return _run(_run(x, -2, side), -1, side).div_(count)
 
     return mean, side, count / max(1, count - 1)
 
 
-def _gaussian(x: Tensor) -> tuple[Callable[[Tensor], Tensor], int, float]:
+def _run(x: Tensor, axis: int, length: int) -> Tensor:
+    """Return the sums of so many neighbours along an axis, from sums of 1, 2, 4 ... of them."""
+    total, done, power = None, 0, 1
+    count = x.shape[axis] - length + 1
+    while True:
+        if length & power:
+            part = x.narrow(axis, done, count)
+            total = part.clone() if total is None else total.add_(part)
+            done += power
+        power *= 2
+        if power > length:
+            assert total is not None
+            return total
+        x = x.narrow(axis, 0, x.shape[axis] - power // 2) + x.narrow(
+            axis, power // 2, x.shape[axis] - power // 2
+        )
+
+
+def _gaussian(x: Tensor) -> tuple[Mean, int, float]:
     side = min(11, *(n - 1 + n % 2 for n in x.shape[-2:]))
     offsets = torch.arange(side, dtype=torch.float64, device=x.device) - side // 2
     weights = torch.exp(-(offsets**2) / (2 * 1.5**2))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fusionkit.errors import FusionkitError
+from fusionkit.functional.metrics.moments import local_moments
 
 SMALLEST = 41
 """Least height and width for which all four scales have a pixel."""
@@ -47,57 +48,54 @@ def visual_information_fidelity(
             f"found {fused.shape[-2]}x{fused.shape[-1]}; choose other metrics"
         )
     # One image at a time: what a scale works on then stays in a processor's cache.
-    images = torch.stack([fused, *sources]).unbind(dim=1)
-    total = torch.stack([_vifp(image[0], image[1:], padded).sum() for image in images])
+    images = torch.stack([fused, *sources]).squeeze(2).unbind(dim=1)
+    total = torch.stack([_vifp(image, padded).sum() for image in images])
     return total / len(sources) if average else total
 
 
-def _vifp(
-    fused: Float[Tensor, "1 h w"], sources: Float[Tensor, "m 1 h w"], padded: bool
-) -> Float[Tensor, " m"]:
-    """Return VIFp of one image against each of its sources."""
-    fused, sources = fused.double(), sources.double()
+def _vifp(images: Float[Tensor, "k h w"], padded: bool) -> Float[Tensor, " m"]:
+    """Return VIFp of the first image against each of the others, its sources."""
+    images = images.double()
     if not padded:
-        # Variances don't change with the mean; without it the subtractions below lose less.
-        fused = fused - fused.mean()
-        sources = sources - sources.mean(dim=(1, 2, 3), keepdim=True)
-    kept = sources.new_zeros(len(sources))
+        # Variances don't change with the mean; without it their subtractions lose less.
+        images -= images.mean(dim=(1, 2), keepdim=True)
+    kept = images.new_zeros(len(images) - 1)
     there = kept.clone()
     for size in (17, 9, 5, 3):
-        window = (_off_centre(size) if padded else _gaussian(size)).to(fused.device)
+        window = (_off_centre(size) if padded else _gaussian(size)).to(images.device)
         margin = size // 2 if padded else 0
         if size < 17:
-            fused, sources = (_blur(_zeros(x, margin), window, step=2) for x in (fused, sources))
+            images = _Blur(window, step=2)(_zeros(images, margin))
         # Padding comes before squares and products, whose zeros are those of the images.
-        kept_here, there_here = _information(_zeros(fused, margin), _zeros(sources, margin), window)
+        kept_here, there_here = _information(_zeros(images, margin), window)
         kept += kept_here
         there += there_here
     return torch.where(there > 0, kept / there.clamp_min(1e-30), 1.0)
 
 
 def _information(
-    fused: Float[Tensor, "1 h w"], sources: Float[Tensor, "m 1 h w"], window: Float[Tensor, " n"]
+    images: Float[Tensor, "k h w"], window: Float[Tensor, " n"]
 ) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
-    """Return what the fused image keeps of each source's information at one scale, and all of it.
+    """Return what the first image keeps of each other's information at one scale, and all of it.
 
     The gain g and the residue v of the local model F = g A + noise of variance v give
     log(1 + g^2 var(A) / (v + 2)) and log(1 + var(A) / 2), summed over the pixels; the definition's
     base 10 cancels in their ratio.
     """
-    mean_f, mean_s = _blur(fused, window), _blur(sources, window)
-    var_f = _blur(fused**2, window).addcmul(mean_f, mean_f, value=-1).clamp_min_(0)
-    var_s = _blur(sources**2, window).addcmul(mean_s, mean_s, value=-1).clamp_min_(0)
-    covariance = _blur(fused * sources, window).addcmul(mean_f, mean_s, value=-1)
-    gain = covariance / (var_s + _EPSILON)
-    residue = var_f - gain * covariance
-    # Where one of the two is flat the model has no gain; nor does a reversed image pass for one.
-    flat_f, flat_s = var_f < _EPSILON, var_s < _EPSILON
-    lost = (gain <= 0) | flat_s | flat_f
-    gain = gain.masked_fill_(lost, 0)
-    signal = gain.square_().mul_(var_s.masked_fill(flat_s, 0))
-    kept = signal.div_(residue.clamp_min_(_EPSILON).add_(_NOISE)).add_(1).log_()
-    there = var_s.masked_fill_(flat_s, 0).div_(_NOISE).add_(1).log_()
-    return kept.sum(dim=(1, 2, 3)), there.sum(dim=(1, 2, 3))
+    kept = images.new_zeros(len(images) - 1)
+    there = kept.clone()
+    for _, variances, covariances in local_moments(images, _Blur(window), len(window)):
+        # A flat source has no information to lose; rounding may leave its variance below 0.
+        var_f, var_s = variances[:1], F.threshold(variances[1:], _EPSILON, 0.0)
+        # Nor does a reversed image pass for the source.
+        gain = (covariances / (var_s + _EPSILON)).clamp_min_(0)
+        residue = torch.addcmul(var_f, gain, covariances, value=-1)
+        signal = gain.square_().mul_(var_s).div_(residue.clamp_min_(_EPSILON).add_(_NOISE))
+        # The logarithm of a column's product: its at most 24 factors of at most 2 ** 15 don't
+        # overflow, and logarithms are what takes the time.
+        kept += signal.add_(1).prod(dim=1).log_().sum(dim=1)
+        there += var_s.div_(_NOISE).add_(1).prod(dim=1).log_().sum(dim=1)
+    return kept, there
 
 
 def _gaussian(size: int) -> Float[Tensor, " n"]:
@@ -117,24 +115,42 @@ def _zeros(x: Float[Tensor, "*b h w"], margin: int) -> Float[Tensor, "*b h2 w2"]
     return F.pad(x, (margin,) * 4) if margin else x
 
 
-def _blur(
-    x: Float[Tensor, "*b h w"], window: Float[Tensor, " n"], step: int = 1
-) -> Float[Tensor, "*b h2 w2"]:
-    """Correlate with the window in both directions; every ``step``-th valid pixel.
+class _Blur:
+    """Correlates with a window in both directions; every ``step``-th valid pixel.
 
     A strip of 24 results is the product of a banded matrix with the pixels that it depends on:
     several times faster on a CPU than torch's convolution of float64.
     """
-    n = len(window)
-    height, width = ((side - n) // step + 1 for side in x.shape[-2:])
-    reach = step * (_TILE - 1) + n
-    band = x.new_zeros(_TILE, reach)
-    for row in range(_TILE):
-        band[row, row * step : row * step + n] = window
-    needed = (_TILE * step * -(-count // _TILE) - step + n for count in (height, width))
-    bottom, right = (count - side for count, side in zip(needed, x.shape[-2:], strict=True))
-    x = F.pad(x, (0, right, 0, bottom))
-    strips = x.unfold(-2, reach, _TILE * step)  # (*b, strip, w, pixel)
-    x = (band @ strips.transpose(-1, -2)).flatten(-3, -2)
-    strips = x.unfold(-1, reach, _TILE * step)  # (*b, h, strip, pixel)
-    return F.linear(strips.contiguous(), band).flatten(-2)[..., :height, :width]
+
+    def __init__(self, window: Float[Tensor, " n"], step: int = 1):
+        self.length, self.step = len(window), step
+        self.band = window.new_zeros(_TILE, step * (_TILE - 1) + len(window))
+        for row in range(_TILE):
+            self.band[row, row * step : row * step + len(window)] = window
+
+    def __call__(self, x: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h2 w2"]:
+        height, width = ((side - self.length) // self.step + 1 for side in x.shape[-2:])
+        hop = _TILE * self.step
+        strips = []
+        for top in range(0, height, _TILE):
+            band = self._of(min(_TILE, height - top))
+            start = top * self.step
+            strips.append(band @ x[..., start : start + band.shape[1], :])
+        x = _joined(strips, dim=-2)
+        strips = []
+        tiles, rest = divmod(width, _TILE)
+        if tiles:
+            pixels = x.unfold(-1, self.band.shape[1], hop)[..., :tiles, :]  # (*b, h, tile, pixel)
+            strips.append(F.linear(pixels.contiguous(), self.band).flatten(-2))
+        if rest:
+            band = self._of(rest)
+            strips.append(F.linear(x[..., tiles * hop : tiles * hop + band.shape[1]], band))
+        return _joined(strips, dim=-1)
+
+    def _of(self, count: int) -> Float[Tensor, "count n"]:
+        """Return the matrix for fewer results than a strip has."""
+        return self.band[:count, : self.step * (count - 1) + self.length]
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)

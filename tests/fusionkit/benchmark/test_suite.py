@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from fusionkit.api import installed
-from fusionkit.benchmark.suite import load_suite
+from fusionkit.benchmark.suite import load_suite, suite_schema
 from fusionkit.errors import FusionkitError
 
 SUITE = """\
@@ -85,6 +87,21 @@ def test_environment_variables_are_filled_in(write, monkeypatch):
     )
     config = load(write(text), "size=full")
     assert str(config.data["scenes"].component.arguments["root"]) == "/somewhere/tno"
+
+
+@pytest.mark.parametrize("suite", ["fusion", "segmentation", "detection", "ablation"])
+def test_the_schema_takes_the_committed_suites_and_finds_mistakes(suite):
+    schema = suite_schema(installed().registry)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    path = Path(__file__).parents[3] / "benchmarks" / f"{suite}.yaml"
+    values = yaml.safe_load(path.read_text())
+    assert [error.message for error in validator.iter_errors(values)] == []
+    task = next(iter(values["tasks"].values()))
+    for key, value in (("epoch", 1), ("name", "no-such-task"), ("data", 3)):
+        spoiled = values | {"tasks": {"t": task | {key: value}}}
+        assert not validator.is_valid(spoiled), key
+    assert not validator.is_valid(values | {"sizes": {"quick": "data=1"}})
 
 
 @pytest.mark.parametrize("suite", ["fusion", "segmentation", "detection", "ablation"])

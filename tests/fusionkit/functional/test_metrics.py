@@ -17,7 +17,7 @@ import torchmetrics.functional.image
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional import metrics
-from fusionkit.functional.metrics.vif import _blur, _gaussian
+from fusionkit.functional.metrics.vif import _Blur, _gaussian
 
 FUNCTIONS = {
     "EN": lambda f, s: metrics.entropy(f),
@@ -123,7 +123,7 @@ def test_vif_window_is_the_full_two_dimensional_gaussian(size, step, shape):
         1, 1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
     expected = scipy.signal.convolve2d(image[0, 0], gaussian(size), mode="valid")
-    found = _blur(image, _gaussian(size), step)[0, 0].numpy()
+    found = _Blur(_gaussian(size), step)(image)[0, 0].numpy()
     assert found == pytest.approx(expected[::step, ::step])
 
 

@@ -12,7 +12,7 @@ import torch
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Sample, TaskContext
-from fusionkit_tasks.detection import Detection, yolo_lines
+from fusionkit_tasks.detection import Detection, right_and_all, yolo_lines
 
 CLASSES = ("person", "car")
 
@@ -57,6 +57,23 @@ def test_labels_are_yolos_and_cut_at_the_borders():
     assert yolo_lines(torch.zeros(0, 5)) == ""
 
 
+def test_f1_counts_each_labelled_box_once_and_only_for_its_class():
+    labelled = torch.tensor([[1, 0.3, 0.3, 0.2, 0.2], [0, 0.7, 0.7, 0.2, 0.2]])
+    found = torch.tensor(
+        [
+            [1, 0.31, 0.3, 0.2, 0.2, 0.5],  # right, but a surer one has the box
+            [1, 0.3, 0.3, 0.2, 0.2, 0.9],  # right
+            [1, 0.7, 0.7, 0.2, 0.2, 0.9],  # of another class
+            [0, 0.8, 0.7, 0.2, 0.2, 0.9],  # overlaps by a third
+            [0, 0.7, 0.7, 0.2, 0.2, 0.2],  # not sure enough
+        ]
+    )
+    assert right_and_all(found, labelled) == (1, 6)
+    assert right_and_all(found[:0], labelled) == (0, 2)
+    assert right_and_all(found, labelled[:0]) == (0, 4)
+    assert right_and_all(found[:0], labelled[:0]) == (0, 0)
+
+
 def run(folder, seed=0, **arguments):
     folder.mkdir()
     task = fk.build(
@@ -94,7 +111,7 @@ def test_a_training_repeats_itself_and_leaves_the_rest_of_the_machine_alone(tmp_
     assert [line for line in lines if line.startswith("network")] == []
     inside = (str(tmp_path / "one"), "/dev/", "/proc/")
     assert [x for x in lines if not x.removeprefix("wrote ").startswith(inside)] == []
-    assert {"mAP50", "mAP50-95", "AP50/car", "AP50-95/car"} == set(scores)
+    assert {"mAP50", "mAP50-95", "F1", "AP50/car", "AP50-95/car"} == set(scores)
     assert all(0 <= value <= 1 for value in scores.values())
     assert set(task.predictions()) == {"street 20/a", "street 21/a", "street 22/a", "empty"}
     assert all(rows.shape[1] == 6 for rows in task.predictions().values())
@@ -153,7 +170,12 @@ def test_a_missing_package_is_one_sentence(monkeypatch):
 def test_it_learns_what_is_bright(tmp_path):
     folder = tmp_path / "long"
     folder.mkdir()
-    task = fk.build("task", name="detection", epochs=40, image_size=64, batch_size=8, mosaic=0)
+    task = fk.build("task", name="detection", epochs=16, image_size=64, batch_size=8, mosaic=0)
     task.context = TaskContext(seed=0, folder=folder, box_classes=CLASSES)
     task.fit(scenes(64))
-    assert task.score(scenes(16, first=200))["mAP50"] > 0.5
+    scores = task.score(scenes(16, first=200))
+    assert scores["mAP50"] > 0.5
+    assert scores["F1"] > 0.5
+    images = task.per_image()["F1"]
+    assert all(0 <= value <= 1 for value in images.values())
+    assert sum(images.values()) / len(images) == pytest.approx(scores["F1"], abs=0.2)

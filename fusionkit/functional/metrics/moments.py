@@ -1,0 +1,45 @@
+"""Local means, variances and covariances of images and their sources, strip by strip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+ROWS = 24
+"""Rows of one strip: so few that what one works on stays in a processor's cache."""
+
+Mean = Callable[[Float[Tensor, "*b h w"]], Float[Tensor, "*b h2 w2"]]
+
+
+def local_moments(
+    images: Float[Tensor, "k *b h w"], mean: Mean, side: int, rows: int = ROWS
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Slide a window over the first image and the others, its sources.
+
+    Args:
+        images: (k, ..., h, w), the fused image before its k - 1 sources.
+        mean: Weighted mean in each window that lies inside; to be given some rows at a time.
+        side: Of the window, in pixels.
+        rows: Of results at a time.
+
+    Yields:
+        From top to bottom: means (k, ...), variances (k, ...) and covariances of the first image
+        with the others (k - 1, ...). All are the caller's to overwrite.
+    """
+    k = len(images)
+    height = images.shape[-2] - side + 1
+    shape = (3 * k - 1, *images.shape[1:-2], min(rows, height) + side - 1, images.shape[-1])
+    buffer = images.new_empty(shape)
+    for top in range(0, height, rows):
+        strip = images[..., top : top + rows + side - 1, :]
+        maps = buffer[..., : strip.shape[-2], :]
+        maps[:k] = strip
+        torch.mul(strip, strip, out=maps[k : 2 * k])
+        torch.mul(strip[1:], strip[:1], out=maps[2 * k :])
+        means, variances, covariances = mean(maps).split([k, k, k - 1])
+        variances = variances.addcmul_(means, means, value=-1)
+        covariances = covariances.addcmul_(means[1:], means[:1], value=-1)
+        yield means, variances, covariances
