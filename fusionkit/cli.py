@@ -13,6 +13,7 @@ from fusionkit.errors import FusionkitError
 
 if TYPE_CHECKING:
     from fusionkit.interfaces import Backbone
+    from fusionkit.listing import Listing
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -268,6 +269,7 @@ def doctor() -> None:
     """Say which versions, devices and plugins there are, and which plugins are broken."""
     from fusionkit.api import installed
     from fusionkit.environment import environment
+    from fusionkit.listing import listing_of
 
     values = environment()
     versions = "\n".join(f"  {name} {version}" for name, version in values["versions"].items())
@@ -276,7 +278,7 @@ def doctor() -> None:
     for gpu in values["gpus"]:
         print(f"  {gpu}")
     print("plugins")
-    _print_plugins()
+    _print_plugins(listing_of(installed()))
     if installed().broken:
         raise SystemExit(2)
 
@@ -284,20 +286,17 @@ def doctor() -> None:
 @plugins_app.command("list")
 def plugins_list() -> None:
     """List the plugins, with what each brings."""
-    from fusionkit.api import installed
+    from fusionkit.listing import installed_listing
 
-    _print_plugins()
-    plugins = installed()
-    kinds: dict[str, list[str]] = {}
-    for entry in plugins.registry:
-        kinds.setdefault(entry.cls.kind, []).append(f"{entry.cls.name}  ({entry.plugin})")
-    for kind, names in kinds.items():
+    listing = installed_listing()
+    _print_plugins(listing)
+    for kind, pairs in listing.components.items():
         print(kind)
-        for name in names:
-            print(f"  {name}")
-    if plugins.recipes:
+        for name, plugin in pairs:
+            print(f"  {name}  ({plugin})")
+    if listing.recipes:
         print("recipes")
-        for recipe in sorted(plugins.recipes):
+        for recipe in listing.recipes:
             print(f"  {recipe}")
 
 
@@ -324,20 +323,11 @@ def plugins_show(
         print(f"  {key}: {default}    # {parameter.annotation}")
 
 
-def _print_plugins() -> None:
-    from fusionkit.api import installed
-
-    plugins = installed()
-    counts: dict[str, int] = {}
-    for entry in plugins.registry:
-        counts[entry.plugin] = counts.get(entry.plugin, 0) + 1
-    for plugin in plugins.found:
-        origin = f"{plugin.name} ({plugin.distribution} {plugin.version})"
-        if plugin.error:
-            print(f"  {origin}: BROKEN, skipped: {plugin.error}")
-        else:
-            print(f"  {origin}: {counts.get(plugin.name, 0)} components")
-    if not plugins.found:
+def _print_plugins(listing: Listing) -> None:
+    for plugin in listing.plugins:
+        state = plugin.complaint or f"{plugin.components} components"
+        print(f"  {plugin.name} ({plugin.distribution} {plugin.version}): {state}")
+    if not listing.plugins:
         print("  none")
 
 

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from fusionkit.interfaces import Component
     from fusionkit.run import Run
 
-__all__ = ["hookimpl", "hookspec"]
+__all__ = ["API_VERSION", "OLDEST_API", "hookimpl", "hookspec"]
+
+API_VERSION = 1
+"""Version of the kinds and hooks. It grows by one when a plugin that worked may stop working."""
+
+OLDEST_API = 1
+"""The oldest version that plugins may still target: the one before the current, if there is one."""
 
 hookspec = pluggy.HookspecMarker("fusionkit")
 hookimpl = pluggy.HookimplMarker("fusionkit")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,20 +16,44 @@ from fusionkit.arguments import arguments_model
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.registry import Registry
 
-__all__ = ["GROUP", "LoadedPlugin", "Plugins", "load_plugins"]
+__all__ = ["GROUP", "SLOW", "LoadedPlugin", "Plugins", "load_plugins"]
 
 GROUP = "fusionkit"
 """The entry-point group that a plugin package declares itself in."""
 
+SLOW = 5.0
+"""Seconds of import from which on a plugin is called slow: all commands wait for it."""
+
 
 @dataclass(frozen=True)
 class LoadedPlugin:
-    """A plugin that was found; ``error`` says in one line why it was skipped, if it was."""
+    """A plugin that was found.
+
+    Attributes:
+        name: Of its entry point.
+        distribution: The package that brought it.
+        version: Of the package.
+        error: Says in one line why it was skipped, if it was.
+        seconds: That loading it took.
+    """
 
     name: str
     distribution: str
     version: str
     error: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def complaint(self) -> str | None:
+        """What its users should know, in one line: why it was skipped, or that it is slow."""
+        if self.error:
+            return f"BROKEN, skipped: {self.error}"
+        if self.seconds >= SLOW:
+            return (
+                f"slow: took {self.seconds:.1f} s to import; "
+                f"its author should import heavy packages where they are used"
+            )
+        return None
 
 
 @dataclass
@@ -81,7 +106,7 @@ def load_plugins(
     manager.add_hookspecs(hookspecs)
     plugins = Plugins(Registry(), {}, [], manager)
     for entry_point in sorted(entry_points, key=lambda e: e.name):
-        error = None
+        error, started = None, time.perf_counter()
         try:
             _load(entry_point, plugins)
         # A plugin is foreign code: whatever it raises is its own and must not take us down.
@@ -96,6 +121,7 @@ def load_plugins(
                 distribution.name if distribution else "?",
                 distribution.version if distribution else "?",
                 error,
+                time.perf_counter() - started,
             )
         )
     return plugins
@@ -105,6 +131,8 @@ def _load(entry_point: importlib.metadata.EntryPoint, plugins: Plugins) -> None:
     """Register one plugin, wholly or not at all."""
     module = entry_point.load()
     manager, name = plugins.manager, entry_point.name
+    # Before its hooks are looked at: another version may have other ones.
+    _check_api(getattr(module, "FUSIONKIT_API", hookspecs.API_VERSION))
     known = {key for key, _ in inspect.getmembers(hookspecs, inspect.isfunction)}
     for key, member in inspect.getmembers(module, inspect.isfunction):
         if manager.parse_hookimpl_opts(module, key) is not None and key not in known:
@@ -141,6 +169,23 @@ def _load(entry_point: importlib.metadata.EntryPoint, plugins: Plugins) -> None:
     for cls in components:
         plugins.registry.add(cls, name)
     plugins.recipes.update(recipes)
+
+
+def _check_api(target: object) -> None:
+    """Raise FusionkitError if a plugin was written for a version of the API that is not served."""
+    oldest, current = hookspecs.OLDEST_API, hookspecs.API_VERSION
+    if not isinstance(target, int):
+        raise FusionkitError(f"FUSIONKIT_API: expected a whole number, found {target!r}")
+    if target > current:
+        raise FusionkitError(
+            f"it targets version {target} of the plugin API, this fusionkit has {current}; "
+            f"upgrade fusionkit-mmif"
+        )
+    if target < oldest:
+        raise FusionkitError(
+            f"it targets version {target} of the plugin API, this fusionkit serves {oldest} to "
+            f"{current}; upgrade the plugin, or install an older fusionkit-mmif"
+        )
 
 
 def _one_line(problem: Exception) -> str:

@@ -8,10 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from fusionkit.config import LoadedConfig, RunConfig
@@ -31,6 +30,9 @@ from fusionkit.interfaces import (
 )
 from fusionkit.plugins import Plugins
 from fusionkit.weights import load_state, load_weights, save_weights
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # whose import takes seconds, which only training is worth
 
 __all__ = ["Run", "load_module_state"]
 

@@ -1,17 +1,13 @@
-"""Optimizer and learning-rate schedule by name, from timm's factories."""
+"""Optimizer and learning-rate schedule by name, from timm's factories.
+
+timm is imported where it is used: its import takes seconds, which only training is worth.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from timm.optim import (
-    create_optimizer_v2,  # pyright: ignore[reportPrivateImportUsage]
-    list_optimizers,  # pyright: ignore[reportPrivateImportUsage]
-)
-from timm.scheduler import (
-    create_scheduler_v2,  # pyright: ignore[reportPrivateImportUsage]
-)
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -26,12 +22,16 @@ def make_optimizer(parameters: Iterable[Parameter], name: str, lr: float) -> Opt
     Raises:
         FusionkitError: for a name that timm does not know.
     """
+    from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
+
     check_optimizer(name)
     return create_optimizer_v2(list(parameters), opt=name, lr=lr, weight_decay=0.0)
 
 
 def check_optimizer(name: str) -> None:
     """Raise FusionkitError for a name that timm does not know."""
+    from timm.optim import list_optimizers  # pyright: ignore[reportPrivateImportUsage]
+
     known = [str(known) for known in list_optimizers()]
     if name.lower() not in known:
         raise FusionkitError(
@@ -54,6 +54,10 @@ def make_scheduler(
     ``step`` multiplies the rate by ``decay_rate`` every ``decay_epochs``, as EMMA does; ``cosine``
     falls to a hundredth; both after a linear warm-up.
     """
+    from timm.scheduler import (
+        create_scheduler_v2,  # pyright: ignore[reportPrivateImportUsage]
+    )
+
     lr = optimizer.param_groups[0]["lr"]
     total = max(1, epochs * steps_per_epoch)
     scheduler, _ = create_scheduler_v2(
