@@ -94,6 +94,9 @@ class Component:
 
     kind: ClassVar[str]
     name: ClassVar[str]
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Arguments for a trial of seconds, where the defaults are too big or there are none; the
+    conformance kit builds it by them."""
     spec: ComponentSpec | None = None
     """What rebuilds this very component; ``None`` if it was constructed by hand."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ class UNet(Sensor):
 
     name = "unet"
     stride = 16
+    example: ClassVar = {"width": 8}
 
     def __init__(self, width: Annotated[int, Field(ge=1)] = 64):
         super().__init__()

@@ -208,6 +208,7 @@ class MSSSIM(_WithSources):
     """Structural similarity at five scales, summed over the sources; from 176 pixels a side on."""
 
     name = "MS-SSIM"
+    example: ClassVar = {"profile": "zoo"}
     by_default = False
     functions: ClassVar = {"zoo": functional.multiscale_similarity}
 

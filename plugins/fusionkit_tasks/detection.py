@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -45,6 +45,7 @@ class Detection(Task):
 
     name = "detection"
     labels = "boxes"
+    example: ClassVar = {"epochs": 1, "batch_size": 4, "image_size": 64}
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -49,6 +49,7 @@ class Segmentation(Task):
 
     name = "segmentation"
     labels = "masks"
+    example: ClassVar = {"encoder": "resnet18", "weights": None, "epochs": 1, "batch_size": 4}
 
     def __init__(
         self,

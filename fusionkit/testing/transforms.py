@@ -1,0 +1,174 @@
+"""Checks of transform groups: the laws of a group, as far as pixels allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fusionkit.interfaces import TransformElement
+from fusionkit.testing.subject import NotApplicable, Subject, expect, smooth
+
+_SIZE = (48, 64)
+_TOLERANCE = 0.05
+"""Of an inverse that resamples, on images smooth enough for bilinear interpolation."""
+
+
+def _image(channels: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(5)
+    return smooth(2 * channels, *_SIZE, generator).view(2, channels, *_SIZE)
+
+
+def _drawn(subject: Subject, seed: int = 0) -> list[TransformElement]:
+    group = subject.build()
+    for count in (3, 2, 1):
+        try:
+            return list(group.sample(count, _SIZE, torch.Generator().manual_seed(seed)))
+        except Exception as error:
+            if count == 1:
+                raise AssertionError(
+                    f"drawing one element for {_SIZE[0]}x{_SIZE[1]} raised "
+                    f"{type(error).__name__}: {error}"
+                ) from None
+    raise NotApplicable("it has no elements")
+
+
+def count(subject: Subject) -> None:
+    """It draws as many elements as it is asked for, none for 0."""
+    group = subject.build()
+    for number in (0, 1, 2):
+        drawn = group.sample(number, _SIZE, torch.Generator().manual_seed(0))
+        expect(len(drawn) == number, f"asked for {number} elements it drew {len(drawn)}")
+
+
+def generator(subject: Subject) -> None:
+    """What it draws follows from the generator it is given, and from nothing else."""
+    image = _image()
+    before = torch.random.get_rng_state()
+    one, other = _drawn(subject, seed=1), _drawn(subject, seed=1)
+    for a, b in zip(one, other, strict=True):
+        expect(
+            torch.equal(a.apply(image), b.apply(image)),
+            "drawn twice from equal generators, its elements differ",
+        )
+    expect(
+        torch.equal(before, torch.random.get_rng_state()),
+        "it draws from the global random generator; use the one it is given",
+    )
+
+
+def shape(subject: Subject) -> None:
+    """An element keeps shape and type, transforms every image alike, and changes its input not."""
+    image = _image(channels=3)
+    kept = image.clone()
+    for element in _drawn(subject):
+        out = element.apply(image)
+        expect(
+            out.shape == image.shape and out.dtype == image.dtype,
+            f"{element}: {tuple(image.shape)} {image.dtype} became {tuple(out.shape)} {out.dtype}",
+        )
+        expect(torch.equal(image, kept), f"{element}: it changes its input in place")
+        alone = element.apply(image[1:, :1])
+        expect(
+            torch.allclose(out[1:, :1], alone, atol=1e-5),
+            f"{element}: an image alone comes out otherwise than in a batch",
+        )
+        expect(
+            not torch.allclose(out, image, atol=1e-6),
+            f"{element}: it is the identity, which teaches nothing",
+        )
+
+
+def mask(subject: Subject) -> None:
+    """Its valid mask is a boolean (h, w), not empty, and marks only pixels made of the image."""
+    for element in _drawn(subject):
+        valid = element.valid(_SIZE)
+        expect(
+            valid.dtype == torch.bool and valid.shape == _SIZE,
+            f"{element}: valid({_SIZE}) gave {valid.dtype} {tuple(valid.shape)}",
+        )
+        expect(bool(valid.any()), f"{element}: no pixel is valid; draw it smaller")
+        white = element.apply(torch.ones(1, 1, *_SIZE))[0, 0]
+        gap = float((white[valid] - 1).abs().max())
+        expect(
+            gap < 1e-3,
+            f"{element}: a white image is off by {gap:.2g} at valid pixels: borders show through",
+        )
+
+
+def inverse(subject: Subject) -> None:
+    """The inverse restores what stayed valid: bit by bit if exact, else up to resampling."""
+    image = _image()
+    for element in _drawn(subject):
+        back = element.inverse()
+        restored = back.apply(element.apply(image))
+        if element.exact:
+            whole = element.valid(_SIZE).all()
+            expect(
+                not whole or torch.equal(restored, image),
+                f"{element} says that it is exact, but its inverse does not restore every bit",
+            )
+        seen = back.apply(element.valid(_SIZE)[None, None].float())[0, 0] > 1 - 1e-4
+        seen &= back.valid(_SIZE)
+        if not seen.any():
+            raise NotApplicable(f"{element}: no pixel survives it and its inverse")
+        gap = float((restored - image)[..., seen].abs().max())
+        bound = 1e-6 if element.exact else _TOLERANCE
+        expect(
+            gap <= bound,
+            f"{element}: applied and undone, valid pixels differ by {gap:.2g} (at most {bound:g})",
+        )
+
+
+def composition(subject: Subject) -> None:
+    """Two exact elements one after the other are undone by their inverses in reverse."""
+    image = _image()
+    exact = [e for e in _drawn(subject) if e.exact and e.valid(_SIZE).all()]
+    if not exact:
+        raise NotApplicable("it has no exact elements")
+    for a in exact:
+        for b in exact:
+            restored = a.inverse().apply(b.inverse().apply(b.apply(a.apply(image))))
+            expect(
+                torch.equal(restored, image),
+                f"{a} and then {b} are not undone by their inverses in reverse order",
+            )
+
+
+def differentiability(subject: Subject) -> None:
+    """Gradients pass through it, finite, and nothing is lost where pixels only move."""
+    for element in _drawn(subject):
+        image = _image().requires_grad_()
+        element.apply(image).sum().backward()
+        expect(image.grad is not None, f"{element}: no gradient passes through it")
+        assert image.grad is not None
+        expect(bool(image.grad.isfinite().all()), f"{element}: its gradient is not finite")
+        expect(bool(image.grad.any()), f"{element}: its gradient is zero everywhere")
+        if element.exact and element.valid(_SIZE).all():
+            expect(
+                torch.allclose(image.grad, torch.ones_like(image.grad)),
+                f"{element}: it is exact, but some pixels pass on more or less than their gradient",
+            )
+
+
+def precision(subject: Subject) -> None:
+    """It works in float64 too."""
+    image = _image().double()
+    for element in _drawn(subject):
+        out = element.apply(image)
+        expect(out.dtype == torch.float64, f"{element}: float64 became {out.dtype}")
+        gap = float((out - element.apply(image.float())).abs().max())
+        expect(gap < 1e-2, f"{element}: float32 and float64 differ by {gap:.2g}")
+
+
+CHECKS: tuple[Callable[[Subject], None], ...] = (
+    count,
+    generator,
+    shape,
+    mask,
+    inverse,
+    composition,
+    differentiability,
+    precision,
+)

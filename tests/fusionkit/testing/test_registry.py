@@ -1,0 +1,63 @@
+"""All that this repository ships keeps the promises of its kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fusionkit.api import installed
+from fusionkit.testing import NotApplicable, Subject
+from fusionkit.testing.cases import CHECKS
+
+OURS = ("fusionkit-standard", "fusionkit-emma", "fusionkit-classic", "fusionkit-scenes",
+        "fusionkit-tasks")  # fmt: skip
+ENTRIES = [e for e in installed().registry if e.plugin in OURS]
+# What these would look at takes most of a minute, and a test of the task itself looks at it.
+ELSEWHERE = {("detection", "task_seed"), ("detection", "task_scores")}
+CASES = [
+    (e.cls, check)
+    for e in ENTRIES
+    for check in CHECKS[e.cls.kind]
+    if (e.cls.name, check.__name__) not in ELSEWHERE
+]
+NEVER = {"backbone folder", "dataset fmb", "dataset llvip", "dataset m3fd", "dataset msrs",
+         "dataset msrs-detection"}  # fmt: skip
+"""What needs files of others, whose own tests write them; here only its description is checked."""
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    for seed, name in enumerate(("infrared", "visible")):
+        (folder / name).mkdir()
+        for index in range(4):
+            pixels = np.random.default_rng(10 * seed + index).integers(0, 256, (64, 80), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("cls", "check"), CASES, ids=[f"{c.kind}-{c.name}-{check.__name__}" for c, check in CASES]
+)
+def test_contract(cls, check, root):
+    given = {"dataset paired-folders": {"root": str(root)}}
+    arguments = given.get(f"{cls.kind} {cls.name}", cls.example)
+    try:
+        check(Subject(installed().registry, cls, arguments))
+    except NotApplicable as reason:
+        pytest.skip(str(reason))
+
+
+def test_hardly_anything_is_skipped(root):
+    # A check that skips what it should look at would never fail.
+    for entry in ENTRIES:
+        cls = entry.cls
+        if f"{cls.kind} {cls.name}" in NEVER:
+            continue
+        given = {"root": str(root)} if cls.name == "paired-folders" else cls.example
+        try:
+            Subject(installed().registry, cls, given).build()
+        except NotApplicable as reason:
+            pytest.fail(f"{cls.kind} {cls.name}: {reason}")
