@@ -323,6 +323,23 @@ def plugins_show(
         print(f"  {key}: {default}    # {parameter.annotation}")
 
 
+@plugins_app.command("new")
+def plugins_new(
+    name: Annotated[str, typer.Argument(help="Of package, plugin and component: my-fusion.")],
+    kind: Annotated[
+        str,
+        typer.Option(help="backbone, sensor, transform, loss, metric, dataset, task or stage."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where its folder is made.")] = Path(),
+) -> None:
+    """Write a complete plugin package that installs, runs and passes its tests at once."""
+    from fusionkit.authoring import write_package
+
+    for path in write_package(out, name, kind):
+        print(path)
+    _say(f"next: pip install -e {out / name} && fusionkit run {name}.yaml && pytest {out / name}")
+
+
 @plugins_app.command("check")
 def plugins_check(
     package: Annotated[str, typer.Argument(help="A plugin, or the package that brings it.")],

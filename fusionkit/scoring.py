@@ -20,6 +20,7 @@ from fusionkit.functional.colour import grey_u8
 from fusionkit.images import list_images, read_image, to_float
 from fusionkit.interfaces import Metric
 from fusionkit.registry import Registry
+from fusionkit.signatures import parameters_of
 
 __all__ = [
     "Score",
@@ -136,9 +137,7 @@ def compare_profiles(
     notes = []
     for profile in dict.fromkeys(p for cls in classes for p in cls.profiles):
         metrics = [
-            registry.build(make_spec(registry, "metric", cls.name, {"profile": profile}))
-            for cls in classes
-            if profile in cls.profiles
+            _metric(registry, cls.name, profile) for cls in classes if profile in cls.profiles
         ]
         found[profile] = []
         for metric in metrics:
@@ -200,9 +199,16 @@ def metrics_of(
                 + nearest(name, there)
             )
     return [
-        registry.build(make_spec(registry, "metric", name, {"profile": profile}))
+        _metric(registry, name, profile)
         for name in names or [name for name in there if classes[name].by_default]
     ]
+
+
+def _metric(registry: Registry, name: str, profile: str) -> Metric:
+    """Build a metric by profile; one that follows a single profile need not take it."""
+    takes = parameters_of(registry.get("metric", name).cls)
+    arguments = {"profile": profile} if "profile" in takes else {}
+    return registry.build(make_spec(registry, "metric", name, arguments))
 
 
 def grey_tensor(image: NDArray[Any], how: Literal["opencv", "matlab"] = "opencv") -> torch.Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionkit.files import make_folder, write_json
-from fusionkit.images import list_images
+from fusionkit.images import SUFFIXES
 from fusionkit.interfaces import ComponentSpec
 from fusionkit.registry import Registry
 from fusionkit.splits import file_hash
@@ -66,7 +66,7 @@ def identity(registry: Registry, spec: ComponentSpec) -> dict[str, Any]:
     """Return what the results of a component follow from: arguments, files they name, code."""
     return {
         "component": spec.to_dict(),
-        "files": _files(spec.to_dict()),
+        "files": _files(spec),
         "code": _code(registry.get(spec.kind, spec.name).cls),
     }
 
@@ -94,20 +94,24 @@ def _code(cls: type) -> str:
 
 
 def _files(value: Any) -> dict[str, str]:
-    """Return path -> hash of the image files in every folder, and every file, that is named."""
+    """Return path -> hash of the image files in every folder, and every file, that is named.
+
+    By an argument: names of components are none, though a folder may be called so.
+    """
     found: dict[str, str] = {}
-    if isinstance(value, dict):
+    if isinstance(value, ComponentSpec):
+        found = _files(dict(value.arguments))
+    elif isinstance(value, dict):
         for item in value.values():
             found |= _files(item)
-    elif isinstance(value, list):
+    elif isinstance(value, (list, tuple)):
         for item in value:
             found |= _files(item)
     elif isinstance(value, (str, Path)) and len(str(value)) < 4096:
         path = Path(value)
         if path.is_file():
             found[path.name] = file_hash(path)
-        elif str(value) and path.is_dir() and any(path.iterdir()):
-            images = [p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
-            if images:
-                found |= {f"{path.name}/{p.name}": file_hash(p) for p in list_images(path).values()}
+        elif str(value) and path.is_dir():
+            images = (p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            found |= {f"{path.name}/{p.name}": file_hash(p) for p in sorted(images)}
     return found

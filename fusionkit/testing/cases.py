@@ -120,7 +120,8 @@ def check_plugin(plugins: Plugins, plugin: str) -> Iterable[tuple[Case, Outcome]
 
 
 def _given(arguments: Arguments | None, cls: Any) -> Mapping[str, Any]:
-    return (arguments or {}).get((cls.kind, cls.name), cls.example)
+    given: Mapping[str, Any] = (arguments or {}).get((cls.kind, cls.name), cls.example)
+    return given
 
 
 def _named(plugins: Plugins, plugin: str) -> set[str]:

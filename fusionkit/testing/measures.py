@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Images, Sample, TaskContext
+from fusionkit.signatures import parameters_of
 from fusionkit.testing.subject import NotApplicable, Subject, expect
 
 _SIDE = 192
@@ -93,12 +95,9 @@ def direction(subject: Subject) -> None:
 
 
 def _in(subject: Subject, profile: str) -> Any:
-    try:
-        return Subject(
-            subject.registry, subject.cls, {**subject.arguments, "profile": profile}
-        ).build()
-    except FusionkitError:
-        return subject.build()  # a metric of one profile need not have the argument
+    if "profile" not in parameters_of(subject.cls):
+        return subject.build()  # it follows one profile only
+    return replace(subject, arguments={**subject.arguments, "profile": profile}).build()
 
 
 def _labelled(subject: Subject, count: int, first: int) -> list[Sample]:

@@ -129,3 +129,25 @@ def test_all_default_plugins_load():
     assert {"scenes", "paired-folders"} <= set(plugins.registry.names("dataset"))
     for entry in plugins.registry:
         assert entry.summary, entry
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("2", "it targets version 2 of the plugin API, this fusionkit has 1; upgrade fusionkit"),
+        ("0", "it targets version 0 of the plugin API, this fusionkit serves 1 to 1; upgrade the"),
+        ("'new'", "FUSIONKIT_API: expected a whole number, found 'new'"),
+    ],
+)
+def test_another_version_of_the_api_is_refused_before_its_hooks_are_looked_at(
+    make_plugin, target, message
+):
+    # A hook of a later version would else be called a misspelling.
+    code = STRANGER.replace("NAME", "gate").replace("fusionkit_components", "fusionkit_later")
+    code += f"\nFUSIONKIT_API = {target}\n"
+    good = make_plugin("good", STRANGER.replace("NAME", "other") + "\nFUSIONKIT_API = 1\n")
+    plugins = load_plugins([make_plugin("other_api", code), good])
+    assert [p.name for p in plugins.broken] == ["plugin-other_api"]
+    assert plugins.broken[0].error is not None
+    assert plugins.broken[0].error.startswith(message)
+    assert plugins.registry.names("backbone") == ["other"]

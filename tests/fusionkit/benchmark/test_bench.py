@@ -268,3 +268,11 @@ def test_a_method_without_a_result_is_named(tmp_path):
     )
     with pytest.raises(FusionkitError, match=r"methods.theirs: the folder .* has no result for"):
         bench(tmp_path, text)
+
+
+def test_a_folder_called_like_a_component_is_no_argument_of_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fusion-metrics").mkdir()
+    (tmp_path / "fusion-metrics" / "readme.txt").write_text("no image")
+    _, said = bench(tmp_path)
+    assert said[-1] == "3 cells computed, 0 found finished"
