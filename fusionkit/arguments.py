@@ -9,6 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Union
 
+import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -27,7 +28,7 @@ from fusionkit.messages import explain
 from fusionkit.registry import Registry
 from fusionkit.signatures import from_run, hints_of, parameters_of
 
-__all__ = ["KIND_KEY", "SpecOf", "arguments_model", "make_spec"]
+__all__ = ["KIND_KEY", "SpecOf", "arguments_model", "make_spec", "spec_from_text"]
 
 KIND_KEY = "x-fusionkit-kind"
 """Marks a component in a JSON schema that is not finished yet."""
@@ -123,6 +124,26 @@ def make_spec(
     except ValidationError as error:
         problems = [f"{where}: {what}" if where else what for where, what in explain(error)]
         raise FusionkitError(f"{kind} {name!r}: " + "; ".join(problems)) from None
+
+
+def spec_from_text(registry: Registry, kind: str, text: str) -> ComponentSpec:
+    """Return a component given as text: ``shift`` or ``{name: shift, circular: false}``.
+
+    Raises:
+        FusionkitError: for text that is neither, an unknown name or wrong arguments.
+    """
+    if not text.lstrip().startswith("{"):
+        return make_spec(registry, kind, text, {})
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        values = None
+    if not isinstance(values, dict) or not isinstance(values.get("name"), str):
+        raise FusionkitError(
+            f"expected a {kind} as NAME or {{name: NAME, ARGUMENT: VALUE}}, found {text!r}"
+        )
+    name = values.pop("name")
+    return make_spec(registry, kind, name, values)
 
 
 def from_run_of(model: type[BaseModel]) -> tuple[str, ...]:

@@ -25,6 +25,14 @@ plugins_app = typer.Typer(no_args_is_help=True, help="What the installed plugins
 app.add_typer(plugins_app, name="plugins")
 
 
+class Symmetry(StrEnum):
+    """The group that a backbone is averaged over."""
+
+    none = "none"
+    reflect = "reflect"
+    d4 = "d4"
+
+
 class Stretch(StrEnum):
     """Whether the fused luminance is stretched to the whole range."""
 
@@ -96,13 +104,17 @@ def fuse(
     stretch: Annotated[
         Stretch, typer.Option(help="minmax: stretch each image to the whole range.")
     ] = Stretch.none,
+    symmetrize: Annotated[
+        Symmetry, typer.Option(help="Average over reflections (4 passes) or d4 (8 passes).")
+    ] = Symmetry.none,
 ) -> None:
     """Fuse a pair of images, or folders of them paired by file name; sizes and depth stay."""
     from fusionkit.fusing import fuse_files
     from fusionkit.progress import ProgressBar
+    from fusionkit.symmetry import symmetrized
 
     sources = _sources(source)
-    network = _model(model, backbone)
+    network = symmetrized(_model(model, backbone), symmetrize.value)
     bar: list[ProgressBar] = []
 
     def progress(done: int, total: int, path: Path) -> None:
@@ -118,6 +130,78 @@ def fuse(
         if bar:
             bar[0].__exit__(None, None, None)
     _say(f"{len(written)} fused image{'s' if len(written) != 1 else ''} in {out}")
+
+
+@app.command()
+def audit(
+    source: Sources,
+    model: Annotated[Path | None, typer.Option(help="A run folder or a .safetensors file.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Name of a backbone that needs no training.")
+    ] = None,
+    transform: Annotated[
+        list[str] | None,
+        typer.Option(help="A group, as shift or {name: shift, circular: false}; all if not given."),
+    ] = None,
+    symmetrize: Annotated[
+        Symmetry, typer.Option(help="Average over reflections (4 passes) or d4 (8 passes).")
+    ] = Symmetry.none,
+    count: Annotated[int, typer.Option(min=1, help="Elements of each group.")] = 5,
+    margin: Annotated[
+        int, typer.Option(min=0, help="Pixels next to invalid ones to leave out.")
+    ] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many pairs.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the elements that are drawn.")] = 0,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for audit.csv and audit.png.")
+    ] = Path("audit"),
+) -> None:
+    """Measure how far fusing is from commuting with transforms: ||F(T x) - T F(x)||."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fusionkit.api import installed
+    from fusionkit.arguments import spec_from_text
+    from fusionkit.auditing import audit as measure
+    from fusionkit.auditing import summary, write_audit
+    from fusionkit.fusing import read_samples
+    from fusionkit.pairs import find_pairs
+    from fusionkit.progress import ProgressBar
+    from fusionkit.symmetry import symmetrized
+
+    sources = _sources(source)
+    registry = installed().registry
+    specs = {
+        text: spec_from_text(registry, "transform", text)
+        for text in transform or registry.names("transform")
+    }
+    groups = {text: registry.build(spec) for text, spec in specs.items()}
+    network = symmetrized(_model(model, backbone), symmetrize.value)
+    pairs = find_pairs(sources)[:limit]
+    with ProgressBar("auditing", len(pairs)) as bar:
+        lines, examples = measure(
+            network,
+            read_samples(pairs),
+            groups,
+            count=count,
+            margin=margin,
+            seed=seed,
+            progress=bar.step,
+        )
+    write_audit(out, lines, examples)
+    table = Table(title=f"equivariance of {network.name} on {len(pairs)} pairs")
+    for column in ("group", "elements", "RMSE", "PSNR / dB", "worst"):
+        table.add_column(column, justify="left" if column == "group" else "right")
+    for name, values in summary(lines).items():
+        table.add_row(
+            name,
+            f"{values['elements']:.0f}",
+            f"{values['rmse']:.2e}",
+            f"{values['psnr']:.1f}",
+            f"{values['worst']:.2e}",
+        )
+    Console().print(table)
+    _say(f"{out / 'audit.csv'}: each element on each pair; {out / 'audit.png'}: the worst")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from fusionkit.images import SUFFIXES, from_float, read_image, to_float, write_i
 from fusionkit.interfaces import Backbone, Sample
 from fusionkit.pairs import Pair, find_pairs
 
-__all__ = ["SMALLEST", "colour_of", "fuse", "fuse_files"]
+__all__ = ["SMALLEST", "colour_of", "fuse", "fuse_files", "read_samples"]
 
 Stretch = Literal["none", "minmax"]
 SMALLEST = 16
@@ -173,6 +173,20 @@ def fuse_files(
         written.append(target)
         progress(index, len(pairs), target)
     return written
+
+
+def read_samples(pairs: Iterable[Pair]) -> Iterator[Sample]:
+    """Yield pairs of files as samples: the luminance of each source, and no colour."""
+    for pair in pairs:
+        luma: dict[str, Tensor] = {}
+        for modality, path in pair.paths.items():
+            values = torch.from_numpy(to_float(read_image(path)))
+            luma[modality] = (
+                values[None]
+                if values.ndim == 2
+                else split_chroma(values.movedim(-1, 0).contiguous())[0]
+            )
+        yield Sample(pair.id, luma)
 
 
 def _suffix(pair: Pair, images: Mapping[str, NDArray[Any]], colour: str | None) -> str:

@@ -120,8 +120,8 @@ def check_plugin(plugins: Plugins, plugin: str) -> Iterable[tuple[Case, Outcome]
 
 
 def _given(arguments: Arguments | None, cls: Any) -> Mapping[str, Any]:
-    given: Mapping[str, Any] = (arguments or {}).get((cls.kind, cls.name), cls.example)
-    return given
+    example: Mapping[str, Any] = cls.example
+    return (arguments or {}).get((cls.kind, cls.name), example)
 
 
 def _named(plugins: Plugins, plugin: str) -> set[str]:

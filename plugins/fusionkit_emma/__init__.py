@@ -19,7 +19,7 @@ def fusionkit_components() -> Iterable[type[Component]]:
     from fusionkit_emma.losses import Equivariance, Sensing
     from fusionkit_emma.train_backbone import TrainBackbone
     from fusionkit_emma.train_sensors import TrainSensors
-    from fusionkit_emma.transforms import Reflect, Rotate, Shift
+    from fusionkit_emma.transforms import Dihedral, Reflect, Rotate, Shift
     from fusionkit_emma.ufuser import UFuser
     from fusionkit_emma.unet import UNet
 
@@ -29,6 +29,7 @@ def fusionkit_components() -> Iterable[type[Component]]:
         Shift,
         Rotate,
         Reflect,
+        Dihedral,
         Sensing,
         Equivariance,
         L1,

@@ -12,6 +12,7 @@ from kornia.geometry.transform import rotate
 from torch import Generator, Tensor
 
 from fusionkit.errors import FusionkitError
+from fusionkit.functional.dihedral import D4, REFLECTIONS, dihedral
 from fusionkit.interfaces import TransformElement, TransformGroup
 
 
@@ -84,6 +85,27 @@ class Reflected(TransformElement):
     def inverse(self) -> Reflected:
         """Return itself: reflections are their own inverses."""
         return self
+
+    def valid(self, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+        """Mark all pixels."""
+        return torch.ones(size, dtype=torch.bool)
+
+
+@dataclass(frozen=True)
+class Turned(TransformElement):
+    """A symmetry of the square: mirrored or not, then quarter turns."""
+
+    turns: int
+    flip: bool
+    exact = True
+
+    def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Move the pixels."""
+        return dihedral(x, self.turns, self.flip)
+
+    def inverse(self) -> Turned:
+        """Turn back; a mirror image is its own inverse, turned or not."""
+        return self if self.flip else Turned(-self.turns % 4, False)
 
     def valid(self, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
         """Mark all pixels."""
@@ -168,3 +190,31 @@ class Reflect(TransformGroup):
         if self.order == "random":
             elements = [elements[k] for k in torch.randperm(3, generator=generator).tolist()]
         return elements[:count]
+
+
+class Dihedral(TransformGroup):
+    """The symmetries of the square: no pixel is resampled, so all of the error is the network's.
+
+    Images that are no squares have the three that keep height and width.
+
+    Args:
+        order: ``fixed`` takes them in order; ``random`` draws without return.
+    """
+
+    name = "d4"
+
+    def __init__(self, order: Literal["fixed", "random"] = "random"):
+        self.order = order
+
+    def sample(self, count: int, size: tuple[int, int], generator: Generator) -> Sequence[Turned]:
+        """Return ``count`` of the seven, or of the three."""
+        there = [Turned(*e) for e in (D4 if size[0] == size[1] else REFLECTIONS)[1:]]
+        if count > len(there):
+            raise FusionkitError(
+                f"d4: {size[0]}x{size[1]} pixels have {len(there)} symmetries beside the "
+                f"identity, found a count of {count}"
+            )
+        if self.order == "random":
+            drawn = torch.randperm(len(there), generator=generator).tolist()
+            there = [there[k] for k in drawn]
+        return there[:count]

@@ -15,6 +15,7 @@ from fusionkit.images import from_float, write_image
 from fusionkit.interfaces import Backbone, ComponentSpec, Sample, Stage
 from fusionkit.progress import ProgressBar
 from fusionkit.run import Run
+from fusionkit.symmetry import Symmetry, symmetrized
 from fusionkit_standard.pairs import pairs_to_judge
 
 
@@ -29,6 +30,8 @@ class Fuse(Stage):
         stretch: ``minmax`` stretches each fused luminance of the trained backbone to the whole
             range, as EMMA's official script does; this moves EN, SD, SF and AG.
         limit: At most that many pairs.
+        symmetrize: Average the trained backbone over a group: ``reflect`` (4 passes) or ``d4``
+            (8), with which fusing then commutes exactly.
     """
 
     name = "fuse"
@@ -38,10 +41,12 @@ class Fuse(Stage):
         baselines: tuple[Backbone, ...] | None = None,
         stretch: Literal["none", "minmax"] = "none",
         limit: Annotated[int, Field(ge=1)] | None = None,
+        symmetrize: Symmetry = "none",
     ):
         self.baselines = baselines
         self.stretch = stretch
         self.limit = limit
+        self.symmetrize: Symmetry = symmetrize
 
     def check(self, run: Run) -> None:
         """There must be pairs to fuse."""
@@ -53,7 +58,8 @@ class Fuse(Stage):
         if not run.is_first:
             return
         backbone: Backbone = run.load("backbone") or run.backbone()
-        methods = {run.config.backbone.name: backbone.to(run.fabric.device)}
+        backbone = symmetrized(backbone.to(run.fabric.device), self.symmetrize)
+        methods = {run.config.backbone.name: backbone}
         for baseline in self._baselines(run):
             methods.setdefault(baseline.name, baseline)
         dataset, indices = pairs_to_judge(run, self.limit)

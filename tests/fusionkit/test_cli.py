@@ -327,3 +327,39 @@ def test_a_failed_check_is_named_with_what_to_mend(fusionkit, monkeypatch):
     assert code == 2
     assert "failed  dataset scenes, docstring: Scenes has no docstring" in out
     assert "1 checks failed" in said
+
+
+def test_audit(fusionkit, pairs):
+    common = (*sources(pairs), "--count", "2", "-o", pairs / "audit")
+    code, out, said = fusionkit("audit", "--backbone", "average", *common)
+    assert code == 0
+    assert "equivariance of average on 2 pairs" in out
+    for group in ("d4", "reflect", "rotate", "shift"):
+        assert group in out
+    assert "audit.csv" in said
+    assert (pairs / "audit" / "audit.png").is_file()
+    code, out, _ = fusionkit(
+        "audit", "--backbone", "wavelet", "--symmetrize", "reflect", "--limit", "1",
+        "--transform", "{name: shift, circular: false}", "--transform", "reflect", *common,
+    )  # fmt: skip
+    assert code == 0
+    assert "equivariance of symmetrized on 1 pairs" in out
+    for text, message in (
+        ("shfit", "no transform 'shfit' is installed"),
+        ("{name: shift, circle: false}", "no argument 'circle'"),
+        ("{shift}", "expected a transform as NAME or {name: NAME, ARGUMENT: VALUE}"),
+    ):
+        code, _, said = fusionkit("audit", "--backbone", "max", "--transform", text, *common)
+        assert code == 2
+        assert message in said
+
+
+def test_fusing_symmetrized(fusionkit, pairs):
+    for group in ("none", "d4"):
+        code, _, _ = fusionkit(
+            "fuse", *sources(pairs), "-o", pairs / group, "--backbone", "average",
+            "--symmetrize", group,
+        )  # fmt: skip
+        assert code == 0
+    one, other = (np.asarray(Image.open(pairs / group / "a.png")) for group in ("none", "d4"))
+    assert (one == other).all()  # a pointwise fuser is symmetric as it is

@@ -125,7 +125,7 @@ def test_all_default_plugins_load():
         plugins.registry.names("backbone")
     )
     assert plugins.registry.names("sensor") == ["unet"]
-    assert plugins.registry.names("transform") == ["reflect", "rotate", "shift"]
+    assert plugins.registry.names("transform") == ["d4", "reflect", "rotate", "shift"]
     assert {"scenes", "paired-folders"} <= set(plugins.registry.names("dataset"))
     for entry in plugins.registry:
         assert entry.summary, entry

@@ -1,0 +1,81 @@
+"""Averages a backbone over a group at inference, so that it commutes with the group exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fusionkit.errors import FusionkitError
+from fusionkit.functional.dihedral import D4, REFLECTIONS, dihedral, undo_dihedral
+from fusionkit.interfaces import Backbone, Images, Sample
+
+__all__ = ["Symmetrized", "Symmetry", "symmetrized"]
+
+Symmetry = Literal["none", "reflect", "d4"]
+"""``reflect``: the identity and three reflections; ``d4``: these and quarter turns."""
+
+
+class Symmetrized(Backbone):
+    """x -> mean over the group's elements g of g^-1 F(g x), which commutes with all of them.
+
+    Averaging over a group is the Reynolds operator; for pixels it is test-time augmentation. It
+    costs as many passes as the group has elements, 4 or 8.
+
+    Args:
+        backbone: F.
+        group: ``reflect`` or ``d4``.
+    """
+
+    name = "symmetrized"
+
+    def __init__(self, backbone: Backbone, group: Literal["reflect", "d4"] = "d4"):
+        super().__init__()
+        self.backbone = backbone
+        self.elements = D4 if group == "d4" else REFLECTIONS
+        self.stride = backbone.stride
+
+    def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
+        """Fuse a batch (b, 1, h, w) as often as the group has elements, and average."""
+        return torch.stack(
+            [
+                undo_dihedral(
+                    self.backbone({n: dihedral(x, *element) for n, x in sources.items()}), *element
+                )
+                for element in self.elements
+            ]
+        ).mean(dim=0)
+
+    def fuse(self, sample: Sample) -> Float[Tensor, "1 h w"]:
+        """Fuse one sample of any size: the padding too must be the same from all sides."""
+        total: Tensor | None = None
+        for element in self.elements:
+            images = {name: dihedral(x, *element) for name, x in sample.images.items()}
+            fused = self.backbone.fuse(replace(sample, images=images))
+            # In float64, so that the order of the sum does not show.
+            part = undo_dihedral(fused, *element).double()
+            total = part if total is None else total + part
+        assert total is not None
+        return (total / len(self.elements)).float()
+
+
+def symmetrized(backbone: Backbone, group: Symmetry) -> Backbone:
+    """Return the backbone averaged over a group, itself for ``none``.
+
+    Raises:
+        FusionkitError: for another group, or a backbone that needs more than the pixels, such as
+            ``folder``: it would not follow when they are turned.
+    """
+    if group == "none":
+        return backbone
+    if type(backbone).fuse is not Backbone.fuse:
+        raise FusionkitError(
+            f"the backbone {backbone.name!r} does not follow its sources when they are turned, "
+            f"so it can't be symmetrized"
+        )
+    if group not in ("reflect", "d4"):
+        raise FusionkitError(f"symmetrize: expected none, reflect or d4, found {group!r}")
+    return Symmetrized(backbone, group).eval()
