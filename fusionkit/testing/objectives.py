@@ -89,11 +89,11 @@ def scalar(subject: Subject) -> None:
     before = torch.random.get_rng_state()
     value = _value(loss, _step(sources, fused))
     expect(value.shape == (), f"expected a scalar, found shape {tuple(value.shape)}")
-    expect(bool(value.isfinite()), f"on ordinary images it gives {float(value)}")
+    expect(bool(value.isfinite()), f"on ordinary images it gives {value.item()}")
     again = _value(loss, _step(sources, fused))
     expect(
         torch.equal(value, again),
-        f"the same step gave {float(value)} and {float(again)}; draw from step.generator only",
+        f"the same step gave {value.item()} and {again.item()}; draw from step.generator only",
     )
     expect(
         torch.equal(before, torch.random.get_rng_state()),
@@ -117,7 +117,7 @@ def finite(subject: Subject) -> None:
             fused = values.clone().requires_grad_()
             value = _value(loss, _step(dict.fromkeys(subject.modalities, source), fused))
             where = f"{of_sources} sources and a {of_fused} fused image"
-            expect(bool(value.isfinite()), f"for {where} it gives {float(value)}")
+            expect(bool(value.isfinite()), f"for {where} it gives {value.item()}")
             if value.requires_grad:
                 value.backward()
                 gradient = fused.grad
@@ -150,9 +150,9 @@ def optimum(subject: Subject) -> None:
     generator = torch.Generator().manual_seed(2)
     image = smooth(2, _SIDE, _SIDE, generator)
     sources = dict.fromkeys(subject.modalities, image)
-    best = float(_value(loss, _step(sources, image)))
+    best = _value(loss, _step(sources, image)).item()
     noise = 0.2 * torch.rand(image.shape, generator=generator) - 0.1
-    disturbed = float(_value(loss, _step(sources, (image + noise).clamp(0, 1))))
+    disturbed = _value(loss, _step(sources, (image + noise).clamp(0, 1))).item()
     expect(
         abs(best) < 1e-3,
         f"all sources and the fused image are one image, and the loss is {best:.3g}; expected 0",
@@ -170,7 +170,7 @@ def distance(subject: Subject) -> None:
     value = measure(a, b)
     expect(value.shape == (), f"expected a scalar, found shape {tuple(value.shape)}")
     expect(abs(float(measure(a, a))) < 1e-5, f"between equal images it is {float(measure(a, a))}")
-    expect(float(value) > 0, f"between different images it is {float(value)}")
+    expect(float(value) > 0, f"between different images it is {value.item()}")
     near = float(measure(a, 0.9 * a + 0.1 * b))
     expect(near < float(value), f"a nearer image is farther: {near:.3g} and {float(value):.3g}")
 

@@ -11,7 +11,7 @@ from fusionkit.testing import NotApplicable, Subject
 from fusionkit.testing.cases import CHECKS
 
 OURS = ("fusionkit-standard", "fusionkit-emma", "fusionkit-classic", "fusionkit-scenes",
-        "fusionkit-tasks")  # fmt: skip
+        "fusionkit-tasks", "fusionkit-timm", "fusionkit-methods")  # fmt: skip
 ENTRIES = [e for e in installed().registry if e.plugin in OURS]
 # What these would look at takes most of a minute, and a test of the task itself looks at it.
 ELSEWHERE = {("detection", "task_seed"), ("detection", "task_scores")}

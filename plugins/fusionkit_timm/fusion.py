@@ -1,0 +1,34 @@
+"""One feature map out of those of all modalities, at one level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Mode = Literal["concat", "max", "mean"]
+
+
+class Fusion(nn.Module):
+    """Fuses the feature maps of one level.
+
+    Args:
+        mode: ``max`` and ``mean`` at each value, or a 1x1 convolution of them all (``concat``).
+        modalities: How many there are.
+        channels: Of each map.
+    """
+
+    def __init__(self, mode: Mode, modalities: int, channels: int):
+        super().__init__()
+        self.mode = mode
+        self.mix = nn.Conv2d(modalities * channels, channels, 1) if mode == "concat" else None
+
+    def forward(self, maps: Sequence[Tensor]) -> Float[Tensor, "b c h w"]:
+        """Fuse maps (b, c, h, w), one of each modality."""
+        if self.mix is not None:
+            return self.mix(torch.cat(tuple(maps), dim=1))
+        stacked = torch.stack(tuple(maps))
+        return stacked.amax(dim=0) if self.mode == "max" else stacked.mean(dim=0)
