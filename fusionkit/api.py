@@ -12,6 +12,7 @@ import numpy as np
 from fusionkit.arguments import make_spec
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Backbone, Component
+from fusionkit.models import model_named
 from fusionkit.plugins import Plugins, load_plugins
 from fusionkit.scoring import metrics_of, score_arrays
 from fusionkit.weights import load_weights, save_weights
@@ -45,12 +46,19 @@ def build(kind: str, *, name: str, **arguments: Any) -> Any:
 
 
 def load(path: str | Path) -> Backbone:
-    """Return the trained backbone of a run folder or of a ``.safetensors`` file, in eval mode.
+    """Return a trained backbone in eval mode.
+
+    Args:
+        path: A run folder, a ``.safetensors`` file, or the name of a model that a plugin ships.
 
     Raises:
         FusionkitError: if there is none, or its plugin is not installed.
     """
     path = Path(path)
+    if not path.exists():
+        if len(path.parts) > 1 or path.suffix:
+            raise FusionkitError(f"there is no run folder or weights file {path}")
+        path = model_named(path.name, installed().models).checked()
     if path.is_dir():
         file = path / "checkpoints" / "backbone.safetensors"
         if not file.is_file():

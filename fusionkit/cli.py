@@ -50,6 +50,15 @@ Sources = Annotated[
 ]
 
 
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A run folder, a .safetensors file, or a name that `fusionkit models` lists; "
+        "the model for these sources if not given."
+    ),
+]
+
+
 def main() -> None:
     """Run the command line: exit 0 done, 2 the user's mistake in one message, 1 a fault of ours."""
     try:
@@ -93,7 +102,7 @@ def run(
 def fuse(
     source: Sources,
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder, or a file for one pair.")],
-    model: Annotated[Path | None, typer.Option(help="A run folder or a .safetensors file.")] = None,
+    model: ModelOption = None,
     backbone: Annotated[
         str | None, typer.Option(help="Name of a backbone that needs no training.")
     ] = None,
@@ -114,7 +123,7 @@ def fuse(
     from fusionkit.symmetry import symmetrized
 
     sources = _sources(source)
-    network = symmetrized(_model(model, backbone), symmetrize.value)
+    network = symmetrized(_model(model, backbone, sources), symmetrize.value)
     bar: list[ProgressBar] = []
 
     def progress(done: int, total: int, path: Path) -> None:
@@ -135,7 +144,7 @@ def fuse(
 @app.command()
 def audit(
     source: Sources,
-    model: Annotated[Path | None, typer.Option(help="A run folder or a .safetensors file.")] = None,
+    model: ModelOption = None,
     backbone: Annotated[
         str | None, typer.Option(help="Name of a backbone that needs no training.")
     ] = None,
@@ -176,7 +185,7 @@ def audit(
         for text in transform or registry.names("transform")
     }
     groups = {text: registry.build(spec) for text, spec in specs.items()}
-    network = symmetrized(_model(model, backbone), symmetrize.value)
+    network = symmetrized(_model(model, backbone, sources), symmetrize.value)
     pairs = find_pairs(sources)[:limit]
     with ProgressBar("auditing", len(pairs)) as bar:
         lines, examples = measure(
@@ -367,6 +376,37 @@ def doctor() -> None:
         raise SystemExit(2)
 
 
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="Whose card to print.")] = None,
+) -> None:
+    """List the trained models that are installed, or print the card of one."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fusionkit.api import installed
+    from fusionkit.models import card_text, model_named
+
+    there = installed().models
+    if name is not None:
+        model = model_named(name, there)
+        model.checked()
+        print(card_text(model), end="")
+        return
+    if not there:
+        _say("no installed plugin ships a trained model")
+        return
+    table = Table()
+    for column in ("model", "fuses", "MB", "SHA-256", "what it is"):
+        table.add_column(column)
+    for key, model in sorted(there.items()):
+        size = f"{model.checked().stat().st_size / 1e6:.1f}"
+        card = model.card
+        table.add_row(key, ", ".join(card.modalities), size, card.sha256[:12], card.summary)
+    Console().print(table)
+    _say("fusionkit models NAME: data, terms, metrics and limits of one")
+
+
 @plugins_app.command("list")
 def plugins_list() -> None:
     """List the plugins, with what each brings."""
@@ -382,6 +422,10 @@ def plugins_list() -> None:
         print("recipes")
         for recipe in listing.recipes:
             print(f"  {recipe}")
+    if listing.models:
+        print("models")
+        for model in listing.models:
+            print(f"  {model}")
 
 
 @plugins_app.command("show")
@@ -528,19 +572,17 @@ def _sources(options: list[str]) -> dict[str, Path]:
     return sources
 
 
-def _model(model: Path | None, backbone: str | None) -> Backbone:
-    from fusionkit.api import build, load
+def _model(model: str | None, backbone: str | None, sources: dict[str, Path]) -> Backbone:
+    from fusionkit.api import build, installed, load
+    from fusionkit.models import model_for
 
-    if (model is None) == (backbone is None):
-        raise FusionkitError(
-            "give either --model (a run folder or .safetensors file) or --backbone (the name of "
-            "one that needs no training, such as laplacian-pyramid)"
-        )
-    if model is not None:
-        if not model.exists():
-            raise FusionkitError(f"there is no run folder or weights file {model}")
+    if model is not None and backbone is not None:
+        raise FusionkitError("give --model or --backbone, not both")
+    if backbone is None:
+        if model is None:
+            model = model_for(tuple(sources), installed().models).card.name
+            _say(f"model: {model}")
         return load(model)
-    assert backbone is not None
     network: Backbone = build("backbone", name=backbone)
     if any(True for _ in network.parameters()):
         raise FusionkitError(

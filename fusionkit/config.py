@@ -160,6 +160,8 @@ class LoadedConfig:
 def load_config(source: str | Path, overrides: Sequence[str], plugins: Plugins) -> LoadedConfig:
     """Load and validate a configuration file, or a recipe by name.
 
+    ``${VARIABLE}`` in a text stands for an environment variable.
+
     Args:
         source: Path of a YAML file, or file name of a recipe that a plugin ships.
         overrides: ``key=value``, later ones win.
@@ -178,7 +180,9 @@ def load_config(source: str | Path, overrides: Sequence[str], plugins: Plugins) 
     for assignment in sorted(overrides, key=lambda o: not _renames(o)):
         document.override(assignment)
     try:
-        config = RunConfig.model_validate(document.values, context={"registry": plugins.registry})
+        config = RunConfig.model_validate(
+            document.expanded(), context={"registry": plugins.registry}
+        )
     except ValidationError as error:
         problems = [
             f"{document.where(location)}: {key_path(location) + ': ' if location else ''}{sentence}"

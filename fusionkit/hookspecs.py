@@ -35,5 +35,10 @@ def fusionkit_recipes() -> Iterable[Path]:  # type: ignore[empty-body]
 
 
 @hookspec
+def fusionkit_models() -> Iterable[Path]:  # type: ignore[empty-body]
+    """Return the cards (YAML) of trained models, each beside its weights: ``--model NAME``."""
+
+
+@hookspec
 def fusionkit_log(run: Run, stage: str, step: int, values: Mapping[str, float]) -> None:
     """See the numbers a stage logs: called on the first process only, after log.jsonl has them."""

@@ -46,11 +46,13 @@ class Listing:
         plugins: Every plugin found.
         components: Kind -> pairs of component and plugin.
         recipes: File names.
+        models: Names of the trained models.
     """
 
     plugins: tuple[PluginLine, ...]
     components: dict[str, list[tuple[str, str]]]
     recipes: tuple[str, ...]
+    models: tuple[str, ...]
 
 
 def listing_of(plugins: Plugins) -> Listing:
@@ -64,7 +66,8 @@ def listing_of(plugins: Plugins) -> Listing:
         PluginLine(p.name, p.distribution, p.version, counts.get(p.name, 0), p.complaint)
         for p in plugins.found
     )
-    return Listing(lines, components, tuple(sorted(plugins.recipes)))
+    recipes, models = tuple(sorted(plugins.recipes)), tuple(sorted(plugins.models))
+    return Listing(lines, components, recipes, models)
 
 
 def installed_listing() -> Listing:
@@ -77,6 +80,7 @@ def installed_listing() -> Listing:
             tuple(PluginLine(**line) for line in found["plugins"]),
             {k: [(n, p) for n, p in pairs] for k, pairs in found["components"].items()},
             tuple(found["recipes"]),
+            tuple(found["models"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no cache, another state of the installation, or a file that is not ours

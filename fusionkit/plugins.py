@@ -8,12 +8,15 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pluggy
 
 from fusionkit import hookspecs
 from fusionkit.arguments import arguments_model
 from fusionkit.errors import FusionkitError, nearest
+from fusionkit.interfaces import Component
+from fusionkit.models import Model, read_model
 from fusionkit.registry import Registry
 
 __all__ = ["GROUP", "SLOW", "LoadedPlugin", "Plugins", "load_plugins"]
@@ -63,12 +66,14 @@ class Plugins:
     Attributes:
         registry: Their components.
         recipes: File name -> recipe file.
+        models: Name -> trained model.
         found: Every plugin found, the broken ones too.
         hooks: Calls ``fusionkit_log`` of all of them.
     """
 
     registry: Registry
     recipes: dict[str, Path]
+    models: dict[str, Model]
     found: list[LoadedPlugin]
     manager: pluggy.PluginManager = field(repr=False)
 
@@ -104,7 +109,7 @@ def load_plugins(
         entry_points = importlib.metadata.entry_points(group=GROUP)
     manager = pluggy.PluginManager("fusionkit")
     manager.add_hookspecs(hookspecs)
-    plugins = Plugins(Registry(), {}, [], manager)
+    plugins = Plugins(Registry(), {}, {}, [], manager)
     for entry_point in sorted(entry_points, key=lambda e: e.name):
         error, started = None, time.perf_counter()
         try:
@@ -143,22 +148,19 @@ def _load(entry_point: importlib.metadata.EntryPoint, plugins: Plugins) -> None:
     manager.register(module, name=name)
     # Checks the arguments of the hook functions; the names were checked above with a suggestion.
     manager.check_pending()
-    caller = manager.subset_hook_caller(
-        "fusionkit_components",
-        [other for key, other in manager.list_name_plugin() if key != name],
-    )
-    components = [cls for classes in caller() for cls in classes]
+    others = [other for key, other in manager.list_name_plugin() if key != name]
+
+    def call(hook: str) -> list[Any]:
+        return [item for items in manager.subset_hook_caller(hook, others)() for item in items]
+
+    components: list[type[Component]] = call("fusionkit_components")
     trial = Registry()
     for cls in components:
         trial.add(cls, name)
         arguments_model(cls)
         if cls.name in plugins.registry.names(cls.kind):
             plugins.registry.add(cls, name)  # raises: names both plugins
-    caller = manager.subset_hook_caller(
-        "fusionkit_recipes",
-        [other for key, other in manager.list_name_plugin() if key != name],
-    )
-    recipes = {path.name: path for paths in caller() for path in paths}
+    recipes: dict[str, Path] = {path.name: path for path in call("fusionkit_recipes")}
     for file_name, path in recipes.items():
         if not path.is_file():
             raise FusionkitError(f"{name} announces the recipe {path}, which is no file")
@@ -166,9 +168,19 @@ def _load(entry_point: importlib.metadata.EntryPoint, plugins: Plugins) -> None:
             raise FusionkitError(
                 f"two plugins ship a recipe {file_name}: {plugins.recipes[file_name]} and {path}"
             )
+    models: dict[str, Model] = {}
+    for path in call("fusionkit_models"):
+        model = read_model(path)
+        taken = plugins.models.get(model.card.name) or models.get(model.card.name)
+        if taken is not None:
+            raise FusionkitError(
+                f"two models are called {model.card.name}: {taken.path} and {model.path}"
+            )
+        models[model.card.name] = model
     for cls in components:
         plugins.registry.add(cls, name)
     plugins.recipes.update(recipes)
+    plugins.models.update(models)
 
 
 def _check_api(target: object) -> None:

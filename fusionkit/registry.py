@@ -95,12 +95,21 @@ class Registry:
         Args:
             spec: What to build, validated.
             modalities: Fills arguments annotated ``Modalities`` that the spec leaves out.
+
+        Raises:
+            FusionkitError: if there is no such component, or modalities are needed and not there.
         """
         cls = self.get(spec.kind, spec.name).cls
         arguments = {key: self._built(value, modalities) for key, value in spec.arguments.items()}
         if modalities is not None:
             for key in from_run(cls):
                 arguments.setdefault(key, tuple(modalities))
+        for key in from_run(cls):
+            if key not in arguments and parameters_of(cls)[key].default is inspect.Parameter.empty:
+                raise FusionkitError(
+                    f"{spec.kind} {spec.name!r}: {key} comes from the run; outside of one give it: "
+                    f"{key}=('infrared', 'visible')"
+                )
         component = cls(**arguments)
         # What was filled in from the run is part of what rebuilds the component elsewhere.
         filled = {k: arguments[k] for k in from_run(cls) if k in arguments}

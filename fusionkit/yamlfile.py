@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,6 +38,34 @@ class Document:
         while parts not in self._lines and parts:
             parts = parts[:-1]
         return self._lines.get(parts, f"{self.path}:1")
+
+    def expanded(self) -> dict[str, Any]:
+        """Return the values with each ``${VARIABLE}`` replaced by the environment's.
+
+        Raises:
+            FusionkitError: for a variable that is not set; says where it stands.
+        """
+        return self._expanded(self.values, ())
+
+    def _expanded(self, value: Any, location: Location) -> Any:
+        if isinstance(value, dict):
+            return {key: self._expanded(item, (*location, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._expanded(item, (*location, k)) for k, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+
+        def replace(match: re.Match[str]) -> str:
+            found = os.environ.get(match[1])
+            if found is None:
+                raise FusionkitError(
+                    f"{self.where(location)}: {key_path(location)}: the environment variable "
+                    f"{match[1]} is not set; export {match[1]}=FOLDER (docs/datasets.md says what "
+                    f"belongs there)"
+                )
+            return found
+
+        return re.sub(r"\$\{(\w+)\}", replace, value)
 
     def override(self, assignment: str) -> None:
         """Apply ``a.b.c=value``: list items by index or by their ``name``; the value is YAML.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -219,9 +218,10 @@ def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> Loaded
         if isinstance(section, dict):
             # A size leaves an entry out by `methods.NAME=null`.
             document.values[key] = {k: v for k, v in section.items() if v is not None}
-    values = _expand(document.values, (), document)
     try:
-        config = SuiteConfig.model_validate(values, context={"registry": plugins.registry})
+        config = SuiteConfig.model_validate(
+            document.expanded(), context={"registry": plugins.registry}
+        )
     except ValidationError as error:
         raise FusionkitError(
             "\n".join(
@@ -251,24 +251,3 @@ def suite_schema(registry: Registry) -> dict[str, Any]:
 def _names_first(assignments: Sequence[str]) -> list[str]:
     """A new component name drops the arguments of the old one, so it must come before them."""
     return sorted(assignments, key=lambda a: re.match(r"^[^=]+\.name=", a) is None)
-
-
-def _expand(value: Any, location: tuple[str | int, ...], document: Document) -> Any:
-    if isinstance(value, dict):
-        return {key: _expand(item, (*location, key), document) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expand(item, (*location, index), document) for index, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def replace(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1])
-        if found is None:
-            raise FusionkitError(
-                f"{document.where(location)}: {key_path(location)}: the environment variable "
-                f"{match[1]} is not set; export {match[1]}=FOLDER (docs/datasets.md says what "
-                f"belongs there)"
-            )
-        return found
-
-    return re.sub(r"\$\{(\w+)\}", replace, value)

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 @hookimpl
 def fusionkit_components() -> Iterable[type[Component]]:
-    """The data set ``paired-folders``, the metrics, stages and the task of measuring them."""
+    """Data sets of folders and their union, the metrics, the stages that follow training."""
     from fusionkit_standard.evaluate import Evaluate
     from fusionkit_standard.folders import PairedFolders
     from fusionkit_standard.fuse import Fuse
     from fusionkit_standard.fusion_metrics import FusionMetrics
     from fusionkit_standard.metrics import METRICS
     from fusionkit_standard.report import Report
+    from fusionkit_standard.union import Union
 
-    return [PairedFolders, *METRICS, Fuse, Evaluate, Report, FusionMetrics]
+    return [PairedFolders, Union, *METRICS, Fuse, Evaluate, Report, FusionMetrics]

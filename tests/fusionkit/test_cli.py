@@ -221,8 +221,9 @@ def test_wrong_commands(fusionkit, tmp_path, monkeypatch, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --model"),
-        (["--model", "nowhere"], "there is no run folder or weights file nowhere"),
+        (["--model", "x", "--backbone", "max"], "give --model or --backbone, not both"),
+        (["--model", "nowhere"], "there is no run folder or weights file nowhere, nor a model"),
+        (["--model", "no/where"], "there is no run folder or weights file no/where"),
         (["--backbone", "ufuser"], "has weights that must be trained first"),
         (["--backbone", "max", "--colour", "visual"], "did you mean 'visible'"),
     ],

@@ -116,6 +116,15 @@ def test_numbers_are_those_of_yaml_1_2(load):
     assert load(text).config.stages[0].arguments["lr"] == 1e-3
 
 
+def test_environment_variables_stand_for_their_values(load, monkeypatch):
+    text = MINIMAL.replace("name: small", "name: ${FUSIONKIT_TEST_NAME}", 1)
+    monkeypatch.setenv("FUSIONKIT_TEST_NAME", "large")
+    assert load(text).config.name == "large"
+    monkeypatch.delenv("FUSIONKIT_TEST_NAME")
+    with pytest.raises(FusionkitError, match=r"small.yaml:1: name: the environment variable FUSI"):
+        load(text)
+
+
 def test_missing_files_and_recipes(plugins):
     with pytest.raises(FusionkitError, match=r"there is no configuration file nowhere/a\.yaml"):
         load_config("nowhere/a.yaml", [], plugins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import fusionkit as fk
 from fusionkit.errors import FusionkitError
 from fusionkit.plugins import load_plugins
 
@@ -116,6 +117,11 @@ def test_unknown_names_are_answered_with_the_nearest():
         plugins.registry.get("backbon", "ufuser")
     with pytest.raises(FusionkitError, match=r"ema\.yaml is neither .*mean 'emma\.yaml'"):
         plugins.recipe("ema.yaml")
+
+
+def test_modalities_that_nobody_gives_are_asked_for(tmp_path):
+    with pytest.raises(FusionkitError, match=r"'paired-folders': modalities comes from the run"):
+        fk.build("dataset", name="paired-folders", root=str(tmp_path))
 
 
 def test_all_default_plugins_load():

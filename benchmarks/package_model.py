@@ -1,0 +1,75 @@
+"""Turns a finished run into a model that a plugin ships: half-precision weights, and its records.
+
+python benchmarks/package_model.py runs/emma-real plugins/fusionkit_models/emma-ir-vis.yaml \
+    --source infrared=DATA/tno/ir --source visible=DATA/tno/vi --records benchmarks/results/models
+
+The card must be there; `weights` and `sha256` of it are filled in. Weights are stored as float16 if
+the fused images of the given pairs stay within 40 dB of those of float32, else as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import shutil
+from pathlib import Path
+
+import torch
+
+import fusionkit as fk
+from fusionkit.files import make_folder, write_text
+from fusionkit.fusing import read_samples
+from fusionkit.interfaces import Sample
+from fusionkit.models import digest, read_model
+from fusionkit.pairs import find_pairs
+from fusionkit.weights import save_weights
+
+ENOUGH = 40.0
+"""PSNR in dB from which on half precision counts as lossless."""
+
+RECORDS = ("config.yaml", "environment.json", "metrics.json", "log.jsonl")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Package the backbone of a run.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("card", type=Path)
+    parser.add_argument("--source", action="append", required=True, metavar="MODALITY=FOLDER")
+    parser.add_argument("--records", type=Path, help="where a folder of the run's records is made")
+    arguments = parser.parse_args()
+    sources = dict(text.split("=", 1) for text in arguments.source)
+    pairs = find_pairs({modality: Path(folder) for modality, folder in sources.items()})
+    text = arguments.card.read_text(encoding="utf-8")
+    weights = arguments.card.with_suffix(".safetensors")
+
+    backbone = fk.load(arguments.run)
+    half = {key: tensor.half() for key, tensor in backbone.state_dict().items()}
+    save_weights(backbone, weights, half)
+    worst = min(psnr(backbone, fk.load(weights), sample) for sample in read_samples(pairs))
+    print(f"float16 against float32 weights: at least {worst:.1f} dB on {len(pairs)} pairs")
+    if worst < ENOUGH:
+        save_weights(backbone, weights)
+        print(f"less than {ENOUGH} dB: stored as float32")
+    for key, value in (("weights", weights.name), ("sha256", digest(weights))):
+        text = re.sub(rf"(?m)^{key}:.*$", f"{key}: {value}", text)
+    write_text(arguments.card, text)
+    model = read_model(arguments.card)
+    print(f"{model.checked()}: {model.path.stat().st_size / 1e6:.2f} MB")
+    if arguments.records is not None:
+        folder = arguments.records / model.card.name
+        make_folder(folder)
+        for name in RECORDS:
+            shutil.copyfile(arguments.run / name, folder / name)
+        print(f"{folder}: {', '.join(RECORDS)}")
+
+
+@torch.no_grad()
+def psnr(first: torch.nn.Module, second: torch.nn.Module, sample: Sample) -> float:
+    """Return the PSNR in dB between what two backbones make of a pair."""
+    error = (first.fuse(sample) - second.fuse(sample)).square().mean().item()  # type: ignore[operator]
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Data set ``union``: several data sets as one."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from fusionkit.errors import FusionkitError
+from fusionkit.interfaces import Dataset, Sample
+
+
+class Union(Dataset):
+    """Data sets end to end: each keeps its own splits and patches.
+
+    Scene ``07`` of the part ``roadscene`` is called ``roadscene-07``, so that parts may use the
+    same names. A split of the union is that of all parts which have it. Labels are kept if all
+    parts have the same classes.
+
+    Args:
+        parts: Name -> data set. The patches they train on must have one size.
+
+    Raises:
+        FusionkitError: if there is no part, or (when training) patches differ in size.
+    """
+
+    name = "union"
+    example: ClassVar[Mapping[str, object]] = {
+        "parts": {
+            "day": {"name": "scenes", "size": 32, "train": 2, "val": 1},
+            "more": {"name": "scenes", "size": 32, "train": 2, "val": 1, "seed": 1},
+        }
+    }
+
+    def __init__(self, parts: dict[str, Dataset]):
+        if not parts:
+            raise FusionkitError("parts: expected one data set or more, found none")
+        self.parts = parts
+        self._names = list(parts)
+        self._ends = list(itertools.accumulate(len(part) for part in parts.values()))
+        self.mask_classes = _common([part.mask_classes for part in parts.values()])
+        self.box_classes = _common([part.box_classes for part in parts.values()])
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return a scene under the name of its part; IndexError past the end."""
+        name, part, within = self._place(range(len(self))[index])
+        return self._named(name, part[within])
+
+    def id(self, index: int) -> str:
+        """Return ``PART-SCENE``."""
+        name, part, within = self._place(index)
+        return f"{name}-{part.id(within)}"
+
+    def files(self, index: int) -> Mapping[str, Path]:
+        """Return the files of scene ``index``, if it comes from files."""
+        _, part, within = self._place(index)
+        return part.files(within)
+
+    def group(self, index: int) -> str | None:
+        """Return the sequence of scene ``index`` within its part, if known."""
+        name, part, within = self._place(index)
+        group = part.group(within)
+        return None if group is None else f"{name}-{group}"
+
+    def splits(self) -> Mapping[str, Sequence[int]]:
+        """Return each split that any part has, part after part."""
+        found: dict[str, list[int]] = {"train": [], "val": []}
+        for first, part in zip(self._starts(), self.parts.values(), strict=True):
+            for split, indices in part.splits().items():
+                found.setdefault(split, []).extend(first + index for index in indices)
+        return found
+
+    def patches(self, indices: Sequence[int]) -> Sequence[Sample]:
+        """Return the patches that each part draws from its own scenes.
+
+        Raises:
+            FusionkitError: if parts draw patches of different sizes.
+        """
+        chosen: dict[str, list[int]] = {name: [] for name in self._names}
+        for index in indices:
+            name, _, within = self._place(index)
+            chosen[name].append(within)
+        drawn = [
+            _Renamed(self, name, self.parts[name].patches(wanted))
+            for name, wanted in chosen.items()
+            if wanted
+        ]
+        sizes = {part.name: _size(part[0]) for part in drawn if len(part)}
+        if len(set(sizes.values())) > 1:
+            described = ", ".join(f"{name} {h}x{w}" for name, (h, w) in sizes.items())
+            raise FusionkitError(
+                f"the parts train on patches of different sizes ({described}); "
+                f"give them one `patch` or `size`"
+            )
+        return _Chained(drawn)
+
+    def _starts(self) -> list[int]:
+        return [0, *self._ends[:-1]]
+
+    def _place(self, index: int) -> tuple[str, Dataset, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = bisect_right(self._ends, index)
+        name = self._names[number]
+        return name, self.parts[name], index - self._starts()[number]
+
+    def _named(self, name: str, sample: Sample) -> Sample:
+        return replace(
+            sample,
+            id=f"{name}-{sample.id}",
+            mask=sample.mask if self.mask_classes else None,
+            boxes=sample.boxes if self.box_classes else None,
+        )
+
+
+class _Renamed(Sequence[Sample]):
+    """Patches of one part, made when asked for."""
+
+    def __init__(self, union: Union, name: str, patches: Sequence[Sample]):
+        self._union, self.name, self._patches = union, name, patches
+
+    def __len__(self) -> int:
+        return len(self._patches)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        return self._union._named(self.name, self._patches[index])
+
+
+class _Chained(Sequence[Sample]):
+    """Patches of all parts, one part after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[Sample]]):
+        self._parts = parts
+        self._ends = list(itertools.accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        index = range(len(self))[index]
+        number = bisect_right(self._ends, index)
+        return self._parts[number][index - (self._ends[number - 1] if number else 0)]
+
+
+def _size(sample: Sample) -> tuple[int, int]:
+    height, width = next(iter(sample.images.values())).shape[-2:]
+    return height, width
+
+
+def _common(classes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    return classes[0] if len(set(classes)) == 1 else ()

@@ -1,0 +1,87 @@
+"""The data set that joins others: names, splits, patches, labels, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import fusionkit as fk
+from fusionkit.errors import FusionkitError
+from fusionkit.interfaces import Dataset
+from fusionkit_scenes.dataset import Scenes
+from fusionkit_standard.union import Union
+
+
+def scenes(seed: int, train: int = 2, val: int = 1, size: int = 32) -> Dataset:
+    return Scenes(size=size, train=train, val=val, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def union() -> Union:
+    return Union({"a": scenes(0), "b": scenes(1, train=3, val=2)})
+
+
+def test_scenes_follow_each_other_under_the_name_of_their_part(union: Union):
+    parts = [scenes(0), scenes(1, train=3, val=2)]
+    assert len(union) == 8
+    originals = [*(("a", parts[0][i]) for i in range(3)), *(("b", parts[1][i]) for i in range(5))]
+    for index, (name, original) in enumerate(originals):
+        assert union[index].id == union.id(index) == f"{name}-{original.id}"
+        for modality, image in original.images.items():
+            assert torch.equal(union[index].images[modality], image)
+    assert union[-1].id == union[7].id
+    with pytest.raises(IndexError):
+        union[8]
+    with pytest.raises(IndexError):
+        union.id(-1)
+
+
+def test_each_part_keeps_its_own_splits(union: Union):
+    splits = union.splits()
+    assert list(splits["train"]) == [0, 1, 3, 4, 5]
+    assert list(splits["val"]) == [2, 6, 7]
+
+
+def test_patches_are_those_of_the_parts(union: Union):
+    patches = union.patches([4, 0])
+    assert [patch.id for patch in patches] == [union.id(0), union.id(4)]
+    assert torch.equal(patches[-1].images["infrared"], union[4].images["infrared"])
+    with pytest.raises(IndexError):
+        patches[2]
+    assert len(union.patches([])) == 0
+
+
+def test_labels_stay_where_all_parts_have_the_same_classes(union: Union):
+    assert union.mask_classes == scenes(0).mask_classes
+    assert union[0].mask is not None
+
+    class Bare(Scenes):
+        """Scenes that say nothing of classes."""
+
+        name = "bare"
+        mask_classes = ()
+
+    mixed = Union({"a": scenes(0), "bare": Bare(size=32, train=1, val=0)})
+    assert mixed.mask_classes == ()
+    assert mixed[0].mask is None
+    assert mixed[0].boxes is not None
+
+
+def test_patches_of_unequal_sizes_are_refused():
+    union = Union({"small": scenes(0), "big": scenes(0, size=48)})
+    with pytest.raises(FusionkitError, match=r"different sizes \(small 32x32, big 48x48\)"):
+        union.patches([0, 3])
+
+
+def test_no_parts_are_refused():
+    with pytest.raises(FusionkitError, match="expected one data set or more, found none"):
+        Union({})
+
+
+def test_parts_are_configured_by_name_and_get_the_modalities():
+    parts = {"a": {"name": "scenes", "size": 32, "train": 1, "val": 1}}
+    union = fk.build("dataset", name="union", parts=parts)
+    assert union.spec.to_dict()["parts"]["a"]["size"] == 32
+    assert set(union[0].images) == {"infrared", "visible"}
+    with pytest.raises(FusionkitError, match=r"parts\.a\.siez.*did you mean 'size'"):
+        fk.build("dataset", name="union", parts={"a": {"name": "scenes", "siez": 32}})
