@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import textwrap
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,16 @@ from fusionkit.errors import FusionkitError, nearest
 from fusionkit.messages import explain
 from fusionkit.yamlfile import read_yaml
 
-__all__ = ["Model", "ModelCard", "card_text", "digest", "model_for", "model_named", "read_model"]
+__all__ = [
+    "Model",
+    "ModelCard",
+    "card_text",
+    "digest",
+    "model_for",
+    "model_named",
+    "names_of",
+    "read_model",
+]
 
 
 class ModelCard(BaseModel):
@@ -23,6 +33,7 @@ class ModelCard(BaseModel):
         name: What ``--model`` calls it.
         summary: One sentence.
         modalities: The sources that it fuses, in the order it was trained with.
+        accepts: Modality -> what else its source may be called: ``visible: [rgb, vi]``.
         weights: Name of the ``.safetensors`` file beside the card.
         sha256: Of that file.
         data: What it was trained on, and what was held out.
@@ -38,6 +49,7 @@ class ModelCard(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     summary: str
     modalities: Annotated[tuple[str, ...], Field(min_length=2)]
+    accepts: dict[str, tuple[str, ...]] = {}
     weights: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     data: str
@@ -91,7 +103,7 @@ def read_model(path: Path) -> Model:
     return Model(card, path.parent / card.weights)
 
 
-def model_named(name: str, models: dict[str, Model]) -> Model:
+def model_named(name: str, models: Mapping[str, Model]) -> Model:
     """Return a model by name.
 
     Raises:
@@ -106,13 +118,13 @@ def model_named(name: str, models: dict[str, Model]) -> Model:
     return models[name]
 
 
-def model_for(modalities: tuple[str, ...], models: dict[str, Model]) -> Model:
+def model_for(modalities: Collection[str], models: Mapping[str, Model]) -> Model:
     """Return the model that fuses these sources when none is named.
 
     Raises:
         FusionkitError: if there is none, or more than one.
     """
-    fitting = [m for m in models.values() if set(m.card.modalities) == set(modalities)]
+    fitting = [m for m in models.values() if names_of(m.card, modalities) is not None]
     if len(fitting) == 1:
         return fitting[0]
     known = "; ".join(f"{m.card.name}: {', '.join(m.card.modalities)}" for m in models.values())
@@ -124,12 +136,23 @@ def model_for(modalities: tuple[str, ...], models: dict[str, Model]) -> Model:
     )
 
 
+def names_of(card: ModelCard, sources: Collection[str]) -> dict[str, str] | None:
+    """Return what the model calls each source, or None if they are not what it fuses."""
+    found: dict[str, str] = {}
+    for source in sources:
+        for modality in card.modalities:
+            if source == modality or source in card.accepts.get(modality, ()):
+                found[source] = modality
+    complete = len(found) == len(sources) and sorted(found.values()) == sorted(card.modalities)
+    return found if complete else None
+
+
 def card_text(model: Model) -> str:
     """Return a card to read on a terminal."""
     card = model.card
     lines = [f"{card.name}: {card.summary}", ""]
     rows = {
-        "fuses": ", ".join(card.modalities),
+        "fuses": ", ".join(_with_other_names(card)),
         "data": card.data,
         "terms": card.terms,
         "training": card.training,
@@ -149,6 +172,13 @@ def card_text(model: Model) -> str:
         for limit in card.limits
     ]
     return "\n".join(lines) + "\n"
+
+
+def _with_other_names(card: ModelCard) -> list[str]:
+    return [
+        modality + (f" (or {', '.join(others)})" if (others := card.accepts.get(modality)) else "")
+        for modality in card.modalities
+    ]
 
 
 def digest(path: Path) -> str:

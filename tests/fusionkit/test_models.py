@@ -9,7 +9,7 @@ import yaml
 
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
-from fusionkit.models import card_text, digest, model_for, model_named, read_model
+from fusionkit.models import card_text, digest, model_for, model_named, names_of, read_model
 from fusionkit.plugins import load_plugins
 
 PLUGIN = """
@@ -112,6 +112,17 @@ def test_the_sources_choose_the_model(tmp_path):
         model_for(("visible", "infrared"), models)
     with pytest.raises(FusionkitError, match=r"models: none\); give --model"):
         model_for(("mri", "ct"), {})
+
+
+def test_sources_may_have_other_names(tmp_path):
+    card = write_model(tmp_path, accepts={"infrared": ["thermal", "ir"], "visible": ["rgb"]})
+    model = read_model(card)
+    assert names_of(model.card, ["rgb", "thermal"]) == {"rgb": "visible", "thermal": "infrared"}
+    assert model_for(["rgb", "infrared"], {"small": model}) is model
+    assert names_of(model.card, ["thermal", "ir"]) is None
+    assert names_of(model.card, ["thermal"]) is None
+    assert names_of(model.card, ["thermal", "rgb", "depth"]) is None
+    assert "fuses: infrared (or thermal, ir), visible (or rgb)" in card_text(model)
 
 
 def test_names_that_are_not_there(tmp_path):
