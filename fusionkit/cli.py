@@ -123,7 +123,8 @@ def fuse(
     from fusionkit.symmetry import symmetrized
 
     sources = _sources(source)
-    network = symmetrized(_model(model, backbone, sources), symmetrize.value)
+    network, sources = _model(model, backbone, sources)
+    network = symmetrized(network, symmetrize.value)
     bar: list[ProgressBar] = []
 
     def progress(done: int, total: int, path: Path) -> None:
@@ -185,7 +186,8 @@ def audit(
         for text in transform or registry.names("transform")
     }
     groups = {text: registry.build(spec) for text, spec in specs.items()}
-    network = symmetrized(_model(model, backbone, sources), symmetrize.value)
+    network, sources = _model(model, backbone, sources)
+    network = symmetrized(network, symmetrize.value)
     pairs = find_pairs(sources)[:limit]
     with ProgressBar("auditing", len(pairs)) as bar:
         lines, examples = measure(
@@ -572,24 +574,29 @@ def _sources(options: list[str]) -> dict[str, Path]:
     return sources
 
 
-def _model(model: str | None, backbone: str | None, sources: dict[str, Path]) -> Backbone:
+def _model(
+    model: str | None, backbone: str | None, sources: dict[str, Path]
+) -> tuple[Backbone, dict[str, Path]]:
+    """Return the network, and the sources under the names that it knows them by."""
     from fusionkit.api import build, installed, load
-    from fusionkit.models import model_for
+    from fusionkit.models import model_for, names_of
 
     if model is not None and backbone is not None:
         raise FusionkitError("give --model or --backbone, not both")
-    if backbone is None:
-        if model is None:
-            model = model_for(tuple(sources), installed().models).card.name
-            _say(f"model: {model}")
-        return load(model)
-    network: Backbone = build("backbone", name=backbone)
-    if any(True for _ in network.parameters()):
-        raise FusionkitError(
-            f"the backbone {backbone!r} has weights that must be trained first; "
-            f"give a trained one with --model"
-        )
-    return network.eval()
+    if backbone is not None:
+        network: Backbone = build("backbone", name=backbone)
+        if any(True for _ in network.parameters()):
+            raise FusionkitError(
+                f"the backbone {backbone!r} has weights that must be trained first; "
+                f"give a trained one with --model"
+            )
+        return network.eval(), sources
+    models = installed().models
+    if model is None:
+        model = model_for(sources, models).card.name
+        _say(f"model: {model} (others: fusionkit models)")
+    known = names_of(models[model].card, sources) if model in models else None
+    return load(model), {(known or {}).get(name, name): path for name, path in sources.items()}
 
 
 def _say(text: str) -> None:

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+import fusionkit as fk
+from fusionkit.models import digest
 from fusionkit.plugins import GROUP
 
 MakePlugin = Callable[[str, str], importlib.metadata.EntryPoint]
@@ -34,3 +37,34 @@ def make_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mak
     yield make
     for name in made:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def write_model() -> Callable[..., Path]:
+    """Return a function that writes a tiny model with its card and gives the card."""
+
+    def write(folder: Path, name: str = "small", **changes: object) -> Path:
+        """Write a tiny U-Fuser with its card; return the card."""
+        network = fk.build(
+            "backbone", name="ufuser", channels=[4, 8], heads=4, modalities=("infrared", "visible")
+        )
+        weights = folder / f"{name}.safetensors"
+        fk.save(network, weights)
+        card = {
+            "name": name,
+            "summary": "A U-Fuser of two scales.",
+            "modalities": ["infrared", "visible"],
+            "weights": weights.name,
+            "sha256": digest(weights),
+            "data": "none, random weights",
+            "terms": "as the code",
+            "training": "none",
+            "metrics": {"TNO": {"EN": 6.5, "VIF": 0.6123}},
+            "limits": ["It has learned nothing."],
+            **changes,
+        }
+        path = folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({k: v for k, v in card.items() if v is not None}))
+        return path
+
+    return write

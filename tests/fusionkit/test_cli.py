@@ -15,6 +15,9 @@ from PIL import Image
 
 import fusionkit as fk
 from fusionkit import cli
+from fusionkit.api import installed
+from fusionkit.images import read_image
+from fusionkit.models import read_model
 
 
 @pytest.fixture
@@ -232,6 +235,45 @@ def test_wrong_models(fusionkit, pairs, arguments, message):
     code, _, said = fusionkit("fuse", *sources(pairs), "-o", pairs / "out", *arguments)
     assert code == 2
     assert message in said
+
+
+def test_the_model_of_the_sources_is_taken_if_none_is_named(
+    fusionkit, pairs, monkeypatch, write_model
+):
+    model = write_model(pairs, accepts={"infrared": ["hot"], "visible": ["cold"]})
+    monkeypatch.setattr(installed(), "models", {"small": read_model(model)})
+    named = ["--source", f"hot={pairs / 'ir'}", "--source", f"cold={pairs / 'vi'}"]
+    code, _, said = fusionkit("fuse", *named, "-o", pairs / "out")
+    assert code == 0, said
+    assert "model: small" in said
+    fused = read_image(pairs / "out" / "a.png")
+    assert fused.shape == (50, 67, 3)
+    images = {
+        m: read_image(pairs / d / "a.png") for m, d in (("infrared", "ir"), ("visible", "vi"))
+    }
+    assert np.array_equal(fused, fk.fuse(fk.load(pairs / "small.safetensors"), images))
+    code, _, said = fusionkit("fuse", *named, "-o", pairs / "again", "--model", "small")
+    assert code == 0, said
+    assert np.array_equal(read_image(pairs / "again" / "a.png"), fused)
+    code, _, said = fusionkit("fuse", "--source", "a=x", "--source", "b=y", "-o", pairs / "out")
+    assert code == 2
+    assert "no installed model for the sources a, b (models: small: infrared, visible)" in said
+
+
+def test_models_are_listed_and_their_cards_printed(fusionkit, tmp_path, monkeypatch, write_model):
+    monkeypatch.setattr(installed(), "models", {"small": read_model(write_model(tmp_path))})
+    code, out, _ = fusionkit("models")
+    assert code == 0
+    assert "small" in out
+    assert "infrared, visible" in out
+    code, out, _ = fusionkit("models", "small")
+    assert code == 0
+    assert "TNO: EN 6.5, VIF 0.6123" in out
+    code, _, said = fusionkit("models", "smal")
+    assert code == 2
+    assert "did you mean 'small'" in said
+    monkeypatch.setattr(installed(), "models", {})
+    assert "no installed plugin ships a trained model" in fusionkit("models")[2]
 
 
 def test_an_output_that_is_a_file(fusionkit, pairs):

@@ -9,7 +9,7 @@ import yaml
 
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
-from fusionkit.models import card_text, digest, model_for, model_named, names_of, read_model
+from fusionkit.models import card_text, model_for, model_named, names_of, read_model
 from fusionkit.plugins import load_plugins
 
 PLUGIN = """
@@ -22,36 +22,11 @@ def fusionkit_models():
 """
 
 
-def write_model(folder: Path, name: str = "small", **changes: object) -> Path:
-    """Write a tiny U-Fuser with its card; return the card."""
-    network = fk.build(
-        "backbone", name="ufuser", channels=[4, 8], heads=4, modalities=("infrared", "visible")
-    )
-    weights = folder / f"{name}.safetensors"
-    fk.save(network, weights)
-    card = {
-        "name": name,
-        "summary": "A U-Fuser of two scales.",
-        "modalities": ["infrared", "visible"],
-        "weights": weights.name,
-        "sha256": digest(weights),
-        "data": "none, random weights",
-        "terms": "as the code",
-        "training": "none",
-        "metrics": {"TNO": {"EN": 6.5, "VIF": 0.6123}},
-        "limits": ["It has learned nothing."],
-        **changes,
-    }
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({k: v for k, v in card.items() if v is not None}))
-    return path
-
-
 def plugin(make_plugin, name: str, card: Path):
     return make_plugin(name, PLUGIN.replace("PATH", repr(str(card))))
 
 
-def test_a_model_of_a_plugin_is_found_and_loads(make_plugin, tmp_path, monkeypatch):
+def test_a_model_of_a_plugin_is_found_and_loads(make_plugin, tmp_path, monkeypatch, write_model):
     plugins = load_plugins([plugin(make_plugin, "owner", write_model(tmp_path))])
     assert not plugins.broken
     model = plugins.models["small"]
@@ -59,7 +34,7 @@ def test_a_model_of_a_plugin_is_found_and_loads(make_plugin, tmp_path, monkeypat
     assert fk.load(model.checked()).name == "ufuser"
 
 
-def test_a_file_that_is_not_the_one_of_the_card_is_refused(tmp_path):
+def test_a_file_that_is_not_the_one_of_the_card_is_refused(tmp_path, write_model):
     model = read_model(write_model(tmp_path))
     model.path.write_bytes(model.path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(FusionkitError, match=r"is not the file that the card of 'small' tells"):
@@ -78,7 +53,7 @@ def test_a_file_that_is_not_the_one_of_the_card_is_refused(tmp_path):
         ({"colour": "red"}, r"no model card: colour: "),
     ],
 )
-def test_what_is_no_card_takes_its_plugin_out(make_plugin, tmp_path, changes, message):
+def test_what_is_no_card_takes_its_plugin_out(make_plugin, tmp_path, changes, message, write_model):
     card = write_model(tmp_path)
     values = {**yaml.safe_load(card.read_text()), **changes}
     card.write_text(yaml.safe_dump({k: v for k, v in values.items() if v is not None}))
@@ -89,7 +64,7 @@ def test_what_is_no_card_takes_its_plugin_out(make_plugin, tmp_path, changes, me
     assert "no model card" in (plugins.broken[0].error or "")
 
 
-def test_two_models_of_one_name_are_both_named(make_plugin, tmp_path):
+def test_two_models_of_one_name_are_both_named(make_plugin, tmp_path, write_model):
     (tmp_path / "other").mkdir()
     first = plugin(make_plugin, "first", write_model(tmp_path))
     second = plugin(make_plugin, "second", write_model(tmp_path / "other"))
@@ -99,7 +74,7 @@ def test_two_models_of_one_name_are_both_named(make_plugin, tmp_path):
     assert plugins.models["small"].path.parent == tmp_path
 
 
-def test_the_sources_choose_the_model(tmp_path):
+def test_the_sources_choose_the_model(tmp_path, write_model):
     day = read_model(write_model(tmp_path, "day"))
     scan = read_model(write_model(tmp_path, "scan", modalities=["mri", "pet"]))
     models = {"day": day, "scan": scan}
@@ -114,7 +89,7 @@ def test_the_sources_choose_the_model(tmp_path):
         model_for(("mri", "ct"), {})
 
 
-def test_sources_may_have_other_names(tmp_path):
+def test_sources_may_have_other_names(tmp_path, write_model):
     card = write_model(tmp_path, accepts={"infrared": ["thermal", "ir"], "visible": ["rgb"]})
     model = read_model(card)
     assert names_of(model.card, ["rgb", "thermal"]) == {"rgb": "visible", "thermal": "infrared"}
@@ -125,13 +100,13 @@ def test_sources_may_have_other_names(tmp_path):
     assert "fuses: infrared (or thermal, ir), visible (or rgb)" in card_text(model)
 
 
-def test_names_that_are_not_there(tmp_path):
+def test_names_that_are_not_there(tmp_path, write_model):
     models = {"small": read_model(write_model(tmp_path))}
     with pytest.raises(FusionkitError, match=r"nor a model of that name .*did you mean 'small'"):
         model_named("smal", models)
 
 
-def test_a_card_reads_well(tmp_path):
+def test_a_card_reads_well(tmp_path, write_model):
     text = card_text(read_model(write_model(tmp_path)))
     assert text.startswith("small: A U-Fuser of two scales.\n")
     assert "TNO: EN 6.5, VIF 0.6123" in text
