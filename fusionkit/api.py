@@ -54,6 +54,19 @@ def load(path: str | Path) -> Backbone:
     Raises:
         FusionkitError: if there is none, or its plugin is not installed.
     """
+    file = weights_of(path)
+    component = load_weights(file, installed().registry)
+    if not isinstance(component, Backbone):
+        raise FusionkitError(f"{file} holds a {component.kind}, not a backbone")
+    return component
+
+
+def weights_of(path: str | Path) -> Path:
+    """Return the file with the weights that ``load`` would load.
+
+    Raises:
+        FusionkitError: if there is none.
+    """
     path = Path(path)
     if not path.exists():
         if len(path.parts) > 1 or path.suffix:
@@ -66,11 +79,8 @@ def load(path: str | Path) -> Backbone:
                 f"{path} holds no trained backbone ({file.relative_to(path)} is missing); "
                 f"has its train-backbone stage finished?"
             )
-        path = file
-    component = load_weights(path, installed().registry)
-    if not isinstance(component, Backbone):
-        raise FusionkitError(f"{path} holds a {component.kind}, not a backbone")
-    return component
+        return file
+    return path
 
 
 def save(component: Component, path: str | Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from torch import Tensor
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.files import make_folder
 from fusionkit.functional.colour import join_chroma, split_chroma
+from fusionkit.functional.stretching import Stretch, stretched
 from fusionkit.images import SUFFIXES, from_float, read_image, to_float, write_image
 from fusionkit.interfaces import Backbone, Sample
 from fusionkit.pairs import Pair, find_pairs
 
 __all__ = ["SMALLEST", "colour_of", "fuse", "fuse_files", "read_samples"]
 
-Stretch = Literal["none", "minmax"]
 SMALLEST = 16
 """Least height and width in pixels of an image to fuse."""
 
@@ -89,9 +89,7 @@ def fuse(
             f"the backbone {model.name!r} gave NaN or infinite values for {name}; "
             f"its weights are damaged or its training diverged"
         )
-    if stretch == "minmax":
-        low, high = fused.min(), fused.max()
-        fused = (fused - low) / (high - low).clamp_min(1e-12)
+    fused = stretched(fused, stretch)
     dtype = images[kept or next(iter(images))].dtype
     if chroma is None:
         return from_float(fused[0].numpy(), dtype)

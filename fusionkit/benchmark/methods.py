@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fusionkit.api import load
+from fusionkit.api import load, weights_of
 from fusionkit.benchmark.cells import digest_of, identity, versions
 from fusionkit.benchmark.suite import LoadedSuite, MethodTerm
 from fusionkit.config import LoadedConfig, load_config
 from fusionkit.errors import FusionkitError
 from fusionkit.files import make_folder, write_json
+from fusionkit.functional.stretching import Stretch, stretched
 from fusionkit.images import from_float, write_image
 from fusionkit.interfaces import Backbone, Dataset, Sample
 from fusionkit.pipeline import run_pipeline
@@ -35,19 +36,21 @@ class Method:
         source: The modality it shows alone, if it fuses nothing.
         key: What its images follow from, apart from the scenes.
         backbone: Builds its network, trained first if it must be.
+        stretch: Applied to each fused image.
     """
 
     name: str
     source: str | None
     key: dict[str, Any]
     backbone: Callable[[], Backbone]
+    stretch: Stretch = "none"
 
     def fuse(self, network: Backbone | None, sample: Sample) -> torch.Tensor:
         """Return the fused luminance (1, h, w)."""
         if network is None:
             assert self.source is not None
-            return sample.images[self.source]
-        return network.fuse(sample)
+            return stretched(sample.images[self.source], self.stretch)
+        return stretched(network.fuse(sample), self.stretch)
 
 
 def make_method(
@@ -71,6 +74,20 @@ def make_method(
     Raises:
         FusionkitError: with file and line, for what can't be built, loaded or trained.
     """
+    method = _unstretched(name, term, suite, plugins, folder, say)
+    if term.stretch == "none":
+        return method
+    return replace(method, stretch=term.stretch, key={**method.key, "stretch": term.stretch})
+
+
+def _unstretched(
+    name: str,
+    term: MethodTerm,
+    suite: LoadedSuite,
+    plugins: Plugins,
+    folder: Path,
+    say: Callable[[str], None],
+) -> Method:
     config = suite.config
     registry = plugins.registry
 
@@ -95,12 +112,10 @@ def make_method(
             )
         return Method(name, None, identity(registry, spec), lambda: network.eval())
     if term.weights is not None:
-        path = term.weights
         try:
-            network = load(path)
+            network, file = load(term.weights), weights_of(term.weights)
         except FusionkitError as error:
             raise located(error, "weights") from None
-        file = path / "checkpoints" / "backbone.safetensors" if path.is_dir() else path
         assert network.spec is not None
         key = {"weights": file_hash(file), **identity(registry, network.spec)}
         return Method(name, None, key, lambda: network)

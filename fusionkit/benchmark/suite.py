@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fusionkit.arguments import SpecOf
 from fusionkit.config import HIDDEN, Term, json_schema
 from fusionkit.errors import FusionkitError, nearest
+from fusionkit.functional.stretching import Stretch
 from fusionkit.interfaces import ComponentSpec
 from fusionkit.messages import explain_located, key_path
 from fusionkit.plugins import Plugins
@@ -65,11 +66,13 @@ class MethodTerm(BaseModel):
     Attributes:
         source: A modality alone, not fused at all.
         backbone: A backbone that needs no training, or ``folder`` for results made elsewhere.
-        weights: A run folder or a ``.safetensors`` file.
+        weights: A run folder, a ``.safetensors`` file, or the name of an installed model.
         recipe: A recipe or run configuration that is trained for the benchmark; a path beside the
             suite, or the name of a recipe that a plugin ships.
         change: ``key=value`` overrides of the recipe; alone, of the suite's recipe.
         data: Names of the data sets it has results for; all of them if left out.
+        stretch: ``minmax`` stretches each fused image to the whole range, as EMMA's official
+            script does; say so in the method's name, as it moves EN, SD, SF and AG.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,6 +82,7 @@ class MethodTerm(BaseModel):
     recipe: str | None = None
     change: tuple[str, ...] | None = None
     data: tuple[str, ...] | None = None
+    stretch: Stretch = "none"
 
     @model_validator(mode="after")
     def _one(self) -> Self:

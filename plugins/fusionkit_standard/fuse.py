@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -11,6 +11,7 @@ from pydantic import Field
 from fusionkit.errors import FusionkitError
 from fusionkit.files import make_folder
 from fusionkit.functional.colour import join_chroma
+from fusionkit.functional.stretching import Stretch, stretched
 from fusionkit.images import from_float, write_image
 from fusionkit.interfaces import Backbone, ComponentSpec, Sample, Stage
 from fusionkit.progress import ProgressBar
@@ -39,12 +40,12 @@ class Fuse(Stage):
     def __init__(
         self,
         baselines: tuple[Backbone, ...] | None = None,
-        stretch: Literal["none", "minmax"] = "none",
+        stretch: Stretch = "none",
         limit: Annotated[int, Field(ge=1)] | None = None,
         symmetrize: Symmetry = "none",
     ):
         self.baselines = baselines
-        self.stretch = stretch
+        self.stretch: Stretch = stretch
         self.limit = limit
         self.symmetrize: Symmetry = symmetrize
 
@@ -73,9 +74,8 @@ class Fuse(Stage):
                 sample = dataset[index]
                 for method, network in methods.items():
                     fused = network.eval().fuse(sample)
-                    if network is backbone and self.stretch == "minmax":
-                        low, high = fused.min(), fused.max()
-                        fused = (fused - low) / (high - low).clamp_min(1e-12)
+                    if network is backbone:
+                        fused = stretched(fused, self.stretch)
                     self._write(run, sample, method, fused)
                     if network is backbone:
                         self._write_colour(run, sample, fused)

@@ -7,12 +7,15 @@ import json
 
 import pytest
 import torch
+from skimage.exposure import rescale_intensity
 
+import fusionkit as fk
 from fusionkit.api import installed
 from fusionkit.benchmark.bench import run_suite
 from fusionkit.benchmark.suite import load_suite
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Dataset, Sample, Task
+from fusionkit.models import read_model
 
 SUITE = """\
 name: small
@@ -76,6 +79,30 @@ def test_a_single_source_is_scored_as_it_is(tmp_path):
     ]
     found = next(c for c in results["cells"] if c["method"] == "infrared only")
     assert list(found["images"]["EN"].values()) == pytest.approx(expected)
+
+
+def test_a_method_can_be_stretched_and_is_a_cell_of_its_own(tmp_path):
+    text = SUITE.replace(
+        "tasks:", "  average (min-max): {backbone: {name: average}, stretch: minmax}\ntasks:"
+    )
+    results, said = bench(tmp_path, text)
+    assert said[-1] == "4 cells computed, 0 found finished"
+    scores = {c["method"]: c["images"]["EN"] for c in results["cells"]}
+    assert scores["average (min-max)"] != scores["average"]
+    scenes = installed().registry.get("dataset", "scenes").cls(size=64, train=4, val=8)
+    mean = torch.stack(list(scenes[4].images.values())).mean(dim=0)[0].numpy()
+    fused = (255 * rescale_intensity(mean, out_range=(0.0, 1.0))).round().astype("uint8")
+    images = {"infrared": fused, "visible": fused}  # EN looks at the fused image alone
+    expected = fk.evaluate(fused, images, metrics=["EN"])["EN"]
+    assert scores["average (min-max)"][scenes[4].id] == pytest.approx(expected, abs=1e-6)
+
+
+def test_weights_may_be_the_name_of_an_installed_model(tmp_path, monkeypatch, write_model):
+    monkeypatch.setattr(installed(), "models", {"small": read_model(write_model(tmp_path))})
+    results, _ = bench(tmp_path, SUITE.replace("tasks:", "  ours: {weights: small}\ntasks:"))
+    assert "ours" in {c["method"] for c in results["cells"]}
+    with pytest.raises(FusionkitError, match=r"methods\.ours\.weights: .*did you mean 'small'"):
+        bench(tmp_path, SUITE.replace("tasks:", "  ours: {weights: smal}\ntasks:"))
 
 
 def test_finished_cells_are_not_computed_again(tmp_path):

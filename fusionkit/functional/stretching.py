@@ -1,0 +1,27 @@
+"""Stretching a fused image to the whole range, as EMMA's official script does before it saves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["Stretch", "stretched"]
+
+Stretch = Literal["none", "minmax"]
+
+
+def stretched(image: Float[Tensor, "*b h w"], how: Stretch) -> Float[Tensor, "*b h w"]:
+    """Return the image, with ``minmax`` linearly mapped so that it spans 0 to 1.
+
+    It moves EN, SD, SF and AG, so say which was used. An image of one value becomes 0.
+
+    Args:
+        image: One image; its least and largest values are taken over all of it.
+        how: ``none`` or ``minmax``.
+    """
+    if how == "none":
+        return image
+    low, high = image.min(), image.max()
+    return (image - low) / (high - low).clamp_min(1e-12)
