@@ -107,13 +107,25 @@ def fuse(
     symmetrize: Annotated[
         Symmetry, typer.Option(help="Average over reflections (4 passes) or d4 (8 passes).")
     ] = Symmetry.none,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODALITY=LOW:HIGH",
+            help="Values that become black and white; LOW%:HIGH% of all images, or full.",
+        ),
+    ] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Move sources that are some pixels off.")
+    ] = False,
 ) -> None:
     """Fuse a pair of images, or folders of them paired by file name; sizes and depth stay."""
     from fusionkit.fusing import fuse_files
     from fusionkit.progress import ProgressBar
     from fusionkit.symmetry import symmetrized
+    from fusionkit.windows import split_windows
 
     sources = _sources(source)
+    windows = split_windows(window or [])
     network = symmetrized(_model(model, backbone), symmetrize.value)
     bar: list[ProgressBar] = []
 
@@ -124,7 +136,16 @@ def fuse(
 
     try:
         written = fuse_files(
-            network, sources, out, colour=colour, stretch=stretch.value, progress=progress
+            network,
+            sources,
+            out,
+            colour=colour,
+            stretch=stretch.value,
+            windows=windows,
+            resample=True,
+            align=align,
+            progress=progress,
+            say=_say,
         )
     finally:
         if bar:
