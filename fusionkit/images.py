@@ -93,7 +93,7 @@ def write_image(path: Path, image: Array, metadata: Metadata | None = None) -> N
 def _write_tiff(path: Path, image: Array, metadata: Metadata | None) -> None:
     kind = "rgb" if image.ndim == 3 else "minisblack"
     tags = tiff_tags(metadata or Metadata())
-    if metadata is None or not tags:
+    if metadata is None or metadata == Metadata():
         tifffile.imwrite(path, image, photometric=kind)
         return
     # No note of the array's shape in the description, which is the camera's.

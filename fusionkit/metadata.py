@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -24,14 +23,15 @@ __all__ = ["Metadata", "add_to_png", "add_to_tiff", "read_metadata", "tiff_tags"
 _EXPOSURE, _PLACE = 0x8769, 0x8825
 _ORIENTATION = 0x0112
 _DESCRIPTION = 0x010E
+_SOFTWARE = 0x0131
 _PROFILE = 34675
-_INTEROPERABILITY, _WIDTH, _HEIGHT = 0xA005, 0xA002, 0xA003
+_INTEROPERABILITY, _MAKER_NOTE, _WIDTH, _HEIGHT = 0xA005, 0x927C, 0xA002, 0xA003
 _TEXTS = {
     0x010D: "DocumentName",
     _DESCRIPTION: "ImageDescription",
     0x010F: "Make",
     0x0110: "Model",
-    0x0131: "Software",
+    _SOFTWARE: "Software",
     0x0132: "DateTime",
     0x013B: "Artist",
     0x013C: "HostComputer",
@@ -104,8 +104,11 @@ def _kept(exif: Image.Exif, profile: bytes | None) -> Metadata:
     image = {tag: exif[tag] for tag in (*_TEXTS, *_RESOLUTION) if tag in exif}
     if str(image.get(_DESCRIPTION, "")).startswith('{"shape":'):
         del image[_DESCRIPTION]  # tifffile's note of the array's shape
+    if image.get(_SOFTWARE) == "tifffile.py":
+        del image[_SOFTWARE]
     exposure = dict(exif.get_ifd(_EXPOSURE))
-    exposure.pop(_INTEROPERABILITY, None)
+    for tag in (_INTEROPERABILITY, _MAKER_NOTE):
+        exposure.pop(tag, None)
     if not any(tag in _TEXTS for tag in image) and not exposure and not exif.get_ifd(_PLACE):
         image = {}  # resolution alone is a default of programs
     return Metadata(image, exposure, dict(exif.get_ifd(_PLACE)), profile)
@@ -136,8 +139,8 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def tiff_tags(metadata: Metadata) -> list[tuple[int, int, int, Any, bool]]:
-    """Return tags for tifffile to write, with zeros where ``add_to_tiff`` puts offsets."""
-    ascii_, long, undefined = 2, 4, 7
+    """Return the tags of the image and its colour profile, as tifffile writes them."""
+    ascii_, undefined = 2, 7
     tags: list[tuple[int, int, int, Any, bool]] = []
     for tag in _TEXTS:
         if tag in metadata.image:
@@ -145,28 +148,31 @@ def tiff_tags(metadata: Metadata) -> list[tuple[int, int, int, Any, bool]]:
             tags.append((tag, ascii_, len(text), text, True))
     if metadata.profile is not None:
         tags.append((_PROFILE, undefined, len(metadata.profile), metadata.profile, True))
-    for tag, values in ((_EXPOSURE, metadata.exposure), (_PLACE, metadata.place)):
-        if values:
-            tags.append((tag, long, 1, 0, True))
     return tags
 
 
 def add_to_tiff(path: Path, metadata: Metadata, size: tuple[int, int]) -> None:
-    """Append the directories of exposure and place to a TIFF that has ``tiff_tags``."""
-    parts = ((_EXPOSURE, _resized(metadata.exposure, size)), (_PLACE, dict(metadata.place)))
-    for tag, values in parts:
-        if not values:
-            continue
-        with tifffile.TiffFile(path) as file:
-            order = b"II" if file.byteorder == "<" else b"MM"
-        directory = ImageFileDirectory_v2(order + b"\x2a\0\0\0\0\0", group=tag)
-        for key, value in values.items():
-            directory[key] = value
-        with path.open("ab") as file:
-            file.write(b"\0" * (file.tell() % 2))  # directories begin at even places
-            offset = file.tell()
-            file.write(directory.tobytes(offset))
-        with tifffile.TiffFile(path, mode="r+") as file:
-            page = file.pages.first
-            assert isinstance(page, tifffile.TiffPage)
-            page.tags[tag].overwrite(offset)
+    """Append the directories of exposure and place to a TIFF, which tifffile doesn't write.
+
+    A directory that names them replaces the first one, whose entries it takes over.
+    """
+    data = path.read_bytes()
+    order = "<" if data[:2] == b"II" else ">"
+    version, start = struct.unpack_from(order + "HI", data, 2)
+    if version != 42:
+        return  # beyond 4 GB another layout
+    (count,) = struct.unpack_from(order + "H", data, start)
+    entries = [data[start + 2 + 12 * i : start + 14 + 12 * i] for i in range(count)]
+    following = data[start + 2 + 12 * count : start + 6 + 12 * count]
+    for tag, values in ((_EXPOSURE, _resized(metadata.exposure, size)), (_PLACE, metadata.place)):
+        if values:
+            data += b"\0" * (len(data) % 2)  # directories begin at even places
+            directory = ImageFileDirectory_v2(data[:8], group=tag)
+            for key, value in values.items():
+                directory[key] = value
+            entries.append(struct.pack(order + "HHII", tag, 4, 1, len(data)))
+            data += directory.tobytes(len(data))
+    data += b"\0" * (len(data) % 2)
+    entries.sort(key=lambda entry: struct.unpack_from(order + "H", entry))
+    first = struct.pack(order + "H", len(entries)) + b"".join(entries) + following
+    path.write_bytes(data[:4] + struct.pack(order + "I", len(data)) + data[8:] + first)
