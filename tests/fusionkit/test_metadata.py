@@ -131,6 +131,17 @@ def test_a_tiff_that_pillow_does_not_open_is_read(tmp_path: Path):
     assert read_metadata(path).place[3] == "E"
 
 
+def test_the_tags_of_a_tiff_are_in_order_and_their_directories_at_even_places(tmp_path: Path):
+    path = tmp_path / "a.tif"
+    write_image(path, pixels(channels=1), read_metadata(photograph(tmp_path, ".jpg")))
+    with tifffile.TiffFile(path) as file:
+        tags = [tag.code for tag in file.pages.first.tags]
+        assert tags == sorted(tags)
+        assert {EXPOSURE, PLACE, 34675} <= set(tags)
+        assert file.pages.first.offset % 2 == 0
+        assert len(file.pages) == 1
+
+
 def test_damaged_metadata_is_left_out(tmp_path: Path):
     path = photograph(tmp_path, ".jpg")
     data = path.read_bytes()
