@@ -116,14 +116,26 @@ def fuse(
     symmetrize: Annotated[
         Symmetry, typer.Option(help="Average over reflections (4 passes) or d4 (8 passes).")
     ] = Symmetry.none,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODALITY=LOW:HIGH",
+            help="Values that become black and white; LOW%:HIGH% of all images, or full.",
+        ),
+    ] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Move sources that are some pixels off.")
+    ] = False,
 ) -> None:
     """Fuse a pair of images, or folders of them paired by file name; sizes and depth stay."""
     from fusionkit.fusing import fuse_files
     from fusionkit.progress import ProgressBar
     from fusionkit.symmetry import symmetrized
+    from fusionkit.windows import split_windows
 
     sources = _sources(source)
-    network, sources = _model(model, backbone, sources)
+    windows = split_windows(window or [])
+    network, names = _model(model, backbone, sources)
     network = symmetrized(network, symmetrize.value)
     bar: list[ProgressBar] = []
 
@@ -134,7 +146,16 @@ def fuse(
 
     try:
         written = fuse_files(
-            network, sources, out, colour=colour, stretch=stretch.value, progress=progress
+            network,
+            {names[modality]: path for modality, path in sources.items()},
+            out,
+            colour=None if colour is None else names.get(colour, colour),
+            stretch=stretch.value,
+            windows={names.get(modality, modality): text for modality, text in windows.items()},
+            resample=True,
+            align=align,
+            progress=progress,
+            say=_say,
         )
     finally:
         if bar:
@@ -186,8 +207,9 @@ def audit(
         for text in transform or registry.names("transform")
     }
     groups = {text: registry.build(spec) for text, spec in specs.items()}
-    network, sources = _model(model, backbone, sources)
+    network, names = _model(model, backbone, sources)
     network = symmetrized(network, symmetrize.value)
+    sources = {names[modality]: path for modality, path in sources.items()}
     pairs = find_pairs(sources)[:limit]
     with ProgressBar("auditing", len(pairs)) as bar:
         lines, examples = measure(
@@ -576,8 +598,8 @@ def _sources(options: list[str]) -> dict[str, Path]:
 
 def _model(
     model: str | None, backbone: str | None, sources: dict[str, Path]
-) -> tuple[Backbone, dict[str, Path]]:
-    """Return the network, and the sources under the names that it knows them by."""
+) -> tuple[Backbone, dict[str, str]]:
+    """Return the network, and what it calls each source."""
     from fusionkit.api import build, installed, load
     from fusionkit.models import model_for, names_of
 
@@ -590,13 +612,13 @@ def _model(
                 f"the backbone {backbone!r} has weights that must be trained first; "
                 f"give a trained one with --model"
             )
-        return network.eval(), sources
+        return network.eval(), {name: name for name in sources}
     models = installed().models
     if model is None:
         model = model_for(sources, models).card.name
         _say(f"model: {model} (others: fusionkit models)")
     known = names_of(models[model].card, sources) if model in models else None
-    return load(model), {(known or {}).get(name, name): path for name, path in sources.items()}
+    return load(model), known or {name: name for name in sources}
 
 
 def _say(text: str) -> None:

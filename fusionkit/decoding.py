@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fusionkit.errors import FusionkitError
 
-__all__ = ["TIFF", "decode", "decoded_size"]
+__all__ = ["TIFF", "decode", "decoded_dtype", "decoded_size"]
 
 Array = NDArray[np.generic]
 
@@ -63,6 +64,26 @@ def decoded_size(path: Path) -> tuple[int, int]:
                 width, height = image.size
                 orientation = _exif_orientation(image)
     return (width, height) if orientation in _LYING else (height, width)
+
+
+def decoded_dtype(path: Path) -> np.dtype[Any]:
+    """Return the type that ``decode`` would give, from the header alone.
+
+    Raises:
+        FusionkitError: if it is damaged.
+    """
+    with _decoding(path):
+        if _is_tiff(path):
+            with tifffile.TiffFile(path) as file:
+                page = _first_page(file)
+                stored = page.dtype
+                if page.photometric == tifffile.PHOTOMETRIC.PALETTE or stored is None:
+                    return np.dtype(np.uint8)
+        else:
+            stored = np.dtype(np.uint16 if _is_deep_png(path) else np.uint8)
+    if stored.kind == "f":
+        return np.dtype(np.float32)
+    return np.dtype(np.uint16 if stored == np.uint16 else np.uint8)
 
 
 @contextmanager

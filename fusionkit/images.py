@@ -11,13 +11,16 @@ import tifffile
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
-from fusionkit.decoding import TIFF, decode, decoded_size
+from fusionkit.decoding import TIFF, decode, decoded_dtype, decoded_size
 from fusionkit.errors import FusionkitError
 from fusionkit.files import replacing
+from fusionkit.metadata import Metadata, add_to_png, add_to_tiff, tiff_tags
 
 __all__ = [
     "SUFFIXES",
     "from_float",
+    "has_colour",
+    "image_dtype",
     "image_size",
     "list_images",
     "read_image",
@@ -50,12 +53,13 @@ def read_image(path: Path) -> Array:
     return decode(path)
 
 
-def write_image(path: Path, image: Array) -> None:
+def write_image(path: Path, image: Array, metadata: Metadata | None = None) -> None:
     """Write an image; the suffix says the format; the file appears whole or not at all.
 
     Args:
         path: ``.png`` (8, 16 bit), ``.jpg`` or ``.bmp`` (8 bit), ``.tif`` (8, 16 bit, float32).
         image: (h, w) or (h, w, 3).
+        metadata: Written beside the pixels, with orientation 1; ``.bmp`` holds none.
 
     Raises:
         FusionkitError: if the format can't hold the image, or the folder can't be written.
@@ -81,14 +85,35 @@ def write_image(path: Path, image: Array) -> None:
     image = np.ascontiguousarray(image)
     with replacing(path) as temporary:
         if suffix in TIFF:
-            kind = "rgb" if image.ndim == 3 else "minisblack"
-            tifffile.imwrite(temporary, image, photometric=kind)
-        elif image.dtype == np.uint16:
-            temporary.write_bytes(imagecodecs.png_encode(image))
-        elif suffix in (".jpg", ".jpeg"):
-            Image.fromarray(image).save(temporary, quality=95, subsampling=0)
+            _write_tiff(temporary, image, metadata)
         else:
-            Image.fromarray(image).save(temporary)
+            _write_other(temporary, image, suffix, metadata or Metadata())
+
+
+def _write_tiff(path: Path, image: Array, metadata: Metadata | None) -> None:
+    kind = "rgb" if image.ndim == 3 else "minisblack"
+    tags = tiff_tags(metadata or Metadata())
+    if metadata is None or metadata == Metadata():
+        tifffile.imwrite(path, image, photometric=kind)
+        return
+    # No note of the array's shape in the description, which is the camera's.
+    tifffile.imwrite(path, image, photometric=kind, metadata=None, software=False, extratags=tags)
+    add_to_tiff(path, metadata, image.shape[:2])
+
+
+def _write_other(path: Path, image: Array, suffix: str, metadata: Metadata) -> None:
+    size = image.shape[:2]
+    if image.dtype == np.uint16:
+        path.write_bytes(add_to_png(bytes(imagecodecs.png_encode(image)), metadata, size))
+        return
+    kept: dict[str, Any] = {"exif": metadata.exif(size), "icc_profile": metadata.profile}
+    kept = {name: value for name, value in kept.items() if value is not None}
+    if suffix in (".jpg", ".jpeg"):
+        Image.fromarray(image).save(path, quality=95, subsampling=0, **kept)
+    elif suffix == ".png":
+        Image.fromarray(image).save(path, **kept)
+    else:
+        Image.fromarray(image).save(path)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -99,6 +124,21 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     _check_file(path)
     return decoded_size(path)
+
+
+def image_dtype(path: Path) -> np.dtype[Any]:
+    """Return uint8, uint16 or float32 from the header of a file, as ``read_image`` would give.
+
+    Raises:
+        FusionkitError: as ``read_image``, for what the header shows.
+    """
+    _check_file(path)
+    return decoded_dtype(path)
+
+
+def has_colour(image: Array) -> bool:
+    """Return whether an image (h, w) or (h, w, 3) is more than grey stored as RGB."""
+    return image.ndim == 3 and bool((image != image[..., :1]).any())
 
 
 def list_images(folder: Path) -> dict[str, Path]:

@@ -276,6 +276,70 @@ def test_models_are_listed_and_their_cards_printed(fusionkit, tmp_path, monkeypa
     assert "no installed plugin ships a trained model" in fusionkit("models")[2]
 
 
+def thermal(root: Path) -> None:
+    """Replace the infrared images by counts of a smaller camera."""
+    generator = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (root / "ir" / f"{name}.png").unlink()
+        counts = generator.integers(7000, 9000, (25, 33)).astype(np.uint16)
+        tifffile.imwrite(root / "ir" / f"{name}.tif", counts)
+
+
+def test_counts_of_a_small_camera_are_windowed_resampled_and_aligned(fusionkit, pairs):
+    thermal(pairs)
+    command = ["fuse", *sources(pairs), "--backbone", "average"]
+    code, out, said = fusionkit(*command, "-o", pairs / "out", "--align")
+    assert code == 0
+    assert out == ""
+    lines = said.splitlines()
+    assert lines[0].startswith("infrared: values 70")
+    assert lines[0].endswith(
+        "(0.5 % to 99.5 % of 2 images) become 0 to 1; another window: --window infrared=LOW:HIGH"
+    )
+    assert "infrared: 2 images of 25x33 resampled to 50x67" in lines
+    assert any(line.startswith("infrared: 0 of 2 images moved; 2 left, as no") for line in lines)
+    assert lines[-1] == f"2 fused images in {pairs / 'out'}"
+    window = ["--window", "infrared=7000:9000"]
+    code, _, said = fusionkit(*command, "-o", pairs / "own", *window)
+    assert code == 0
+    assert "become 0 to 1" not in said
+    code, _, said = fusionkit(*command, "-o", pairs / "full", "--window", "infrared=full")
+    assert code == 0
+    means = [np.asarray(Image.open(pairs / o / "a.png")).mean() for o in ("out", "own", "full")]
+    assert abs(means[0] - means[1]) < 5
+    assert means[2] < means[0] - 30
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        ("7000:9000", "expected --window MODALITY=LOW:HIGH, MODALITY=LOW%:HIGH%"),
+        ("infrared=7000", "the window of infrared: expected LOW:HIGH (7000:9000)"),
+        ("infrard=1:2", "windows: expected one of the sources infrared, visible, found 'infrard'"),
+        ("infrared=9:1", "expected a low value below the high one, found 9 and 1"),
+    ],
+)
+def test_wrong_windows(fusionkit, pairs, window, message):
+    code, out, said = fusionkit(
+        "fuse", *sources(pairs), "-o", pairs / "out", "--backbone", "max", "--window", window
+    )
+    assert (code, out) == (2, "")
+    assert said.startswith("error: ")
+    assert message in said
+    assert not (pairs / "out").exists()
+
+
+def test_another_field_of_view_is_refused(fusionkit, pairs):
+    Image.new("L", (40, 40)).save(pairs / "ir" / "b.png")
+    code, _, said = fusionkit("fuse", *sources(pairs), "-o", pairs / "out", "--backbone", "max")
+    assert code == 2
+    assert "b (infrared 40x40, visible 50x67); only images of one aspect ratio" in said
+    assert "crop them alike" in said
+    assert not (pairs / "out").exists()
+    code, _, said = fusionkit("audit", *sources(pairs), "--backbone", "max", "-o", pairs / "audit")
+    assert "registered pixel by pixel" in said
+
+
 def test_an_output_that_is_a_file(fusionkit, pairs):
     (pairs / "out").write_text("x")
     code, _, said = fusionkit("fuse", *sources(pairs), "-o", pairs / "out", "--backbone", "max")

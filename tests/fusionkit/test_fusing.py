@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -10,12 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageCms
 from skimage.color import rgb2ycbcr
 
 from fusionkit.errors import FusionkitError
 from fusionkit.fusing import fuse, fuse_files
 from fusionkit.images import read_image, write_image
 from fusionkit.interfaces import Backbone, Images
+from fusionkit_scenes.dataset import Scenes
 
 
 class Mean(Backbone):
@@ -186,6 +189,92 @@ def test_what_cannot_be_fused_is_explained(images, options, message):
         fuse(Mean(), images, **options)
 
 
+def test_windows_scale_each_source_and_the_result_keeps_its_type():
+    counts = np.linspace(7000, 8999, 40 * 53).reshape(40, 53).astype(np.uint16)
+    vi = picture(np.uint16, seed=1)
+    fused = fuse(Mean(), {"infrared": counts, "visible": vi}, windows={"infrared": (7500, 8500)})
+    scaled = np.clip((counts - 7500.0) / 1000, 0, 1) * 65535
+    assert fused.dtype == np.uint16
+    assert np.abs(fused - (scaled + vi) / 2).max() <= 1
+    kelvin = counts.astype(np.float64) / 25
+    images = {"infrared": kelvin, "visible": vi}
+    result = fuse(Mean(), images, windows={"infrared": (300, 340)})
+    assert result.dtype == np.float64
+    assert np.abs(result * 65535 - fused).max() <= 1
+    with pytest.raises(FusionkitError, match=r"infrared: expected float pixels in \[0, 1\], found"):
+        fuse(Mean(), images)
+
+
+@pytest.mark.parametrize(
+    ("windows", "message"),
+    [
+        ({"infrard": (0, 1)}, "windows: expected one of the sources .* did you mean 'infrared'"),
+        ({"infrared": (5, 5)}, "expected a low value below the high one, found 5 and 5"),
+    ],
+)
+def test_windows_that_make_no_sense_are_refused(windows, message):
+    with pytest.raises(FusionkitError, match=message):
+        fuse(Mean(), {"infrared": picture(), "visible": picture()}, windows=windows)
+
+
+def test_sources_of_one_field_of_view_are_resampled_if_that_is_asked_for():
+    vi = cv2.GaussianBlur(picture(np.uint8, 3, (96, 128)), (0, 0), 4)
+    ir = cv2.GaussianBlur(picture(size=(96, 128)), (0, 0), 4)
+    small = cv2.resize(ir, (64, 48), interpolation=cv2.INTER_AREA)
+    with pytest.raises(FusionkitError, match="or let resample=True scale them"):
+        fuse(Mean(), {"infrared": small, "visible": vi})
+    fused = fuse(Mean(), {"infrared": small, "visible": vi}, resample=True)
+    assert fused.shape == vi.shape
+    whole = fuse(Mean(), {"infrared": ir, "visible": vi})
+    assert np.abs(fused.astype(int) - whole)[4:-4, 4:-4].max() <= 3
+    # The size is that of the colour source, even of a smaller one; without colour the largest.
+    half = vi[::2, ::2].copy()
+    assert fuse(Mean(), {"infrared": ir, "visible": half}, resample=True).shape == half.shape
+    for images in ({"a": small, "b": ir}, {"a": ir, "b": small}):
+        assert fuse(Mean(), images, resample=True).shape == ir.shape
+    message = r"unequal aspect ratios \(height x width\): infrared 48x64, visible 96x100; .* alike"
+    with pytest.raises(FusionkitError, match=message):
+        fuse(Mean(), {"infrared": small, "visible": vi[:, :100].copy()}, resample=True)
+
+
+@pytest.fixture(scope="module")
+def scene() -> dict[str, np.ndarray]:
+    """A rendered pair, whose sensors disagree on everything but geometry."""
+    images = Scenes(size=192, train=1)[0].images
+    return {m: np.rint(x[0].numpy() * 255).astype(np.uint8) for m, x in images.items()}
+
+
+def test_alignment_undoes_a_shift_and_keeps_the_size(scene):
+    model = Mean()
+    straight = fuse(model, scene).astype(int)
+    moved = np.roll(scene["infrared"], (5, -7), (0, 1))
+    shifted = {"visible": scene["visible"], "infrared": moved}
+    inner = (slice(16, -16), slice(16, -16))
+    crooked = np.abs(fuse(model, shifted) - straight)[inner].mean()
+    aligned = fuse(model, shifted, align=True)
+    assert aligned.shape == straight.shape
+    assert np.abs(aligned - straight)[inner].mean() < 0.2 * crooked
+    # What comes in at the border repeats it: no black edge.
+    assert np.abs(aligned - straight)[:, -7:].mean() < 40
+
+
+def test_alignment_moves_onto_the_colour_source_else_onto_the_first(scene):
+    moved = np.roll(scene["infrared"], (0, 6), (0, 1))
+    inner = (slice(16, -16), slice(16, -16))
+    plain = fuse(Mean(), scene).astype(int)
+    first = fuse(Mean(), {"infrared": moved, "visible": scene["visible"]}, align=True)
+    assert np.abs(np.roll(first, (0, -6), (0, 1)) - plain)[inner].mean() < 3
+    rgb = np.repeat(scene["visible"][..., None], 3, axis=2)
+    colour = fuse(Mean(), {"infrared": moved, "visible": rgb}, align=True, colour="visible")
+    assert np.abs(colour[..., 0] - plain)[inner].mean() < 3
+
+
+def test_a_registered_pair_and_an_untrusted_one_are_left_bit_by_bit(scene):
+    assert np.array_equal(fuse(Mean(), scene, align=True), fuse(Mean(), scene))
+    noise = {"infrared": picture(size=(90, 90)), "visible": picture(size=(90, 90), seed=1)}
+    assert np.array_equal(fuse(Mean(), noise, align=True), fuse(Mean(), noise))
+
+
 def test_a_backbone_that_gives_nan_is_named():
     with pytest.raises(FusionkitError, match="backbone 'broken' gave NaN or infinite values"):
         fuse(Broken(), {"a": picture(), "b": picture()})
@@ -272,6 +361,101 @@ def test_nothing_starts_before_all_is_checked(sources, tmp_path: Path):
     refused("1 pair of unequal size")
     (sources["infrared"] / "c.png").unlink()
     refused(r"1 image has no partner of the same name: c \(no infrared\)")
+
+
+def test_a_folder_of_counts_gets_one_window_and_it_is_said(tmp_path: Path):
+    folders = {name: tmp_path / name for name in ("infrared", "visible")}
+    for folder in folders.values():
+        folder.mkdir()
+    for seed, name in enumerate("ab"):
+        counts = 7000 + 1000 * seed + picture(np.float32, 1, (30, 40), seed) * 1000
+        write_image(folders["infrared"] / f"{name}.tif", counts.astype(np.uint16))
+        write_image(folders["visible"] / f"{name}.png", picture(np.uint8, 3, (30, 40), seed))
+    said: list[str] = []
+    paths = fuse_files(Mean(), folders, tmp_path / "o", say=said.append)
+    (line,) = said
+    assert line.startswith("infrared: values 70")
+    assert "(0.5 % to 99.5 % of 2 images) become 0 to 1; another window: --window infrared" in line
+    low, high = (float(line.split()[i]) for i in (2, 4))
+    for path in paths:
+        images = {
+            "infrared": read_image(folders["infrared"] / f"{path.stem}.tif"),
+            "visible": read_image(folders["visible"] / f"{path.stem}.png"),
+        }
+        expected = fuse(Mean(), images, windows={"infrared": (low, high)})
+        assert np.abs(read_image(path).astype(int) - expected).max() <= 1
+    full = fuse_files(Mean(), folders, tmp_path / "f", windows={"infrared": "full"})
+    assert read_image(full[0]).mean() < read_image(paths[1]).mean() - 20
+    fixed = {"infrared": (7000.0, 9000.0)}
+    given = fuse_files(Mean(), folders, tmp_path / "g", windows=fixed, say=said.append)
+    assert len(said) == 1
+    assert np.array_equal(read_image(given[1]), fuse(Mean(), images, windows=fixed))
+    with pytest.raises(FusionkitError, match="the window of infrared: expected LOW:HIGH"):
+        fuse_files(Untouched(), folders, tmp_path / "x", windows={"infrared": "low"})
+    broken = folders["infrared"] / "b.tif"
+    broken.write_bytes(broken.read_bytes()[:400])
+    with pytest.raises(FusionkitError, match=r"infrared/b\.tif is damaged"):
+        fuse_files(Untouched(), folders, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_files_are_resampled_and_aligned_and_it_is_said(tmp_path: Path, scene):
+    folders = {name: tmp_path / name for name in ("infrared", "visible")}
+    for folder in folders.values():
+        folder.mkdir()
+    small = cv2.resize(scene["infrared"], (128, 128), interpolation=cv2.INTER_AREA)
+    moves = {"a": (0, 0), "b": (4, 0), "c": (0, 8)}
+    for name, move in moves.items():
+        write_image(folders["infrared"] / f"{name}.png", np.roll(small, move, (0, 1)))
+        rgb = np.repeat(scene["visible"][..., None], 3, axis=2)
+        write_image(folders["visible"] / f"{name}.png", rgb)
+    write_image(folders["infrared"] / "d.png", picture(size=(128, 128)))
+    write_image(folders["visible"] / "d.png", picture(np.uint8, 3, (192, 192)))
+    with pytest.raises(FusionkitError, match="4 pairs of unequal size"):
+        fuse_files(Untouched(), folders, tmp_path / "o")
+    said: list[str] = []
+    options = {"resample": True, "colour": "visible", "say": said.append}
+    paths = fuse_files(Mean(), folders, tmp_path / "o", align=True, **options)
+    assert [read_image(path).shape for path in paths] == [(192, 192, 3)] * 4
+    resampled, moved = said
+    assert resampled == "infrared: 4 images of 128x128 resampled to 192x192"
+    found = re.fullmatch(
+        r"infrared: 2 of 4 images moved, by (.*) pixels in the median; "
+        r"1 left, as no shift was to be trusted",
+        moved,
+    )
+    assert found
+    assert float(found[1]) == pytest.approx(9, abs=0.3)
+    a, b, c = (read_image(path).astype(int)[20:-20, 20:-20] for path in paths[:3])
+    assert np.abs(a - b).mean() < 2
+    assert np.abs(a - c).mean() < 2
+
+
+def test_what_the_camera_wrote_is_kept(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "FLIR", 6
+    exif[0x8825] = {1: "N", 2: (49.0, 24.0, 36.5)}
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    vi = tmp_path / "vi.jpg"
+    Image.fromarray(picture(np.uint8, 3)).save(vi, exif=exif, icc_profile=profile)
+    pair = {"infrared": tmp_path / "ir.png", "visible": vi}
+    write_image(pair["infrared"], picture(size=(53, 40)))
+    for suffix in (".png", ".jpg", ".tif"):
+        fuse_files(Mean(), pair, tmp_path / f"out{suffix}")
+        with Image.open(tmp_path / f"out{suffix}") as image:
+            assert image.size == (40, 53)
+            assert image.getexif()[0x010F] == "FLIR"
+            assert image.getexif().get(0x0112, 1) == 1
+            assert image.getexif().get_ifd(0x8825)[1] == "N"
+            assert image.info["icc_profile"] == profile
+    # A grey result is that of the first source, which has none, and is not in those colours.
+    (grey,) = fuse_files(Mean(), pair, tmp_path / "grey", colour="none")
+    (turned,) = fuse_files(Mean(), dict(reversed(pair.items())), tmp_path / "t", colour="none")
+    with Image.open(grey) as image:
+        assert not image.getexif()
+    with Image.open(turned) as image:
+        assert image.getexif()[0x010F] == "FLIR"
+        assert "icc_profile" not in image.info
 
 
 def test_a_source_is_never_replaced(sources, tmp_path: Path):

@@ -14,6 +14,8 @@ from PIL import Image, ImageOps
 from fusionkit.errors import FusionkitError
 from fusionkit.images import (
     from_float,
+    has_colour,
+    image_dtype,
     image_size,
     list_images,
     read_image,
@@ -49,6 +51,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, suffix, dtype, channels):
     assert again.dtype == image.dtype
     assert np.array_equal(again, image)
     assert image_size(path) == (21, 34)
+    assert image_dtype(path) == image.dtype
     assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no temporary file is left
 
 
@@ -142,6 +145,26 @@ def test_grey_stored_as_rgb_stays_rgb(tmp_path: Path):
     image = np.repeat(picture(np.uint8, 1)[..., None], 3, axis=2)
     write_image(tmp_path / "a.png", image)
     assert np.array_equal(read_image(tmp_path / "a.png"), image)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
+def test_the_type_is_read_without_the_pixels(tmp_path: Path, mode, suffix):
+    path = tmp_path / f"a{suffix}"
+    stored = Image.fromarray(picture(np.uint8)).convert(mode)
+    (stored.convert("L") if suffix == ".jpg" and mode == "P" else stored).save(path)
+    assert image_dtype(path) == read_image(path).dtype == np.uint8
+    with pytest.raises(FusionkitError, match="there is no image"):
+        image_dtype(tmp_path / f"none{suffix}")
+
+
+def test_grey_stored_as_rgb_has_no_colour():
+    grey = picture(np.uint16, 1)
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    assert not has_colour(grey)
+    assert not has_colour(rgb)
+    rgb[3, 4, 1] ^= 1
+    assert has_colour(rgb)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

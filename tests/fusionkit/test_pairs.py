@@ -63,6 +63,23 @@ def test_pairs_of_unequal_size_are_named_without_reading_pixels(tmp_path: Path):
         find_pairs({"infrared": ir, "visible": vi})
 
 
+def test_sizes_of_one_aspect_ratio_pass_where_they_are_to_be_resampled(tmp_path: Path):
+    ir = fill(tmp_path / "ir", "a.png", "b.png", size=(60, 80))
+    vi = fill(tmp_path / "vi", "a.png", "b.png", size=(121, 160))
+    pair, _ = find_pairs({"infrared": ir, "visible": vi}, resample=True)
+    assert pair.sizes == {"infrared": (60, 80), "visible": (121, 160)}
+    assert pair.size == (60, 80)
+    with pytest.raises(FusionkitError, match="2 pairs of unequal size"):
+        find_pairs({"infrared": ir, "visible": vi})
+    fill(vi, "b.png", size=(120, 200))
+    message = (
+        r"1 pair of unequal size \(height x width\): b \(infrared 60x80, visible 120x200\); only "
+        r"images of one aspect ratio are resampled; .* the same field of view, so crop them alike"
+    )
+    with pytest.raises(FusionkitError, match=message):
+        find_pairs({"infrared": ir, "visible": vi}, resample=True)
+
+
 def test_sources_that_are_no_pair(tmp_path: Path):
     ir = fill(tmp_path / "ir", "a.png")
     with pytest.raises(FusionkitError, match=r"there is no folder .*/nowhere"):

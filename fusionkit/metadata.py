@@ -1,0 +1,178 @@
+"""What a camera writes beside the pixels, kept: time, place, camera, colour profile.
+
+Kept are the describing tags of the image, those of the exposure (EXIF) and of the place (GPS).
+Dropped is what would be false of another image: tags of the storage, the thumbnail, the
+orientation, since pixels are written upright, and maker notes, whose offsets break when moved.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+__all__ = ["Metadata", "add_to_png", "add_to_tiff", "read_metadata", "tiff_tags"]
+
+_EXPOSURE, _PLACE = 0x8769, 0x8825
+_ORIENTATION = 0x0112
+_DESCRIPTION = 0x010E
+_SOFTWARE = 0x0131
+_PROFILE = 34675
+_INTEROPERABILITY, _MAKER_NOTE, _WIDTH, _HEIGHT = 0xA005, 0x927C, 0xA002, 0xA003
+_TEXTS = {
+    0x010D: "DocumentName",
+    _DESCRIPTION: "ImageDescription",
+    0x010F: "Make",
+    0x0110: "Model",
+    _SOFTWARE: "Software",
+    0x0132: "DateTime",
+    0x013B: "Artist",
+    0x013C: "HostComputer",
+    0x8298: "Copyright",
+}
+_RESOLUTION = (0x011A, 0x011B, 0x0128)
+_SEGMENT = 65533 - len(b"Exif\0\0")
+"""Bytes that one segment of a JPEG has room for."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Metadata of one image; empty by default.
+
+    Attributes:
+        image: TIFF tag -> value, of the image as a whole.
+        exposure: EXIF tag -> value.
+        place: GPS tag -> value.
+        profile: An ICC profile, or None.
+    """
+
+    image: Mapping[int, Any] = field(default_factory=dict)
+    exposure: Mapping[int, Any] = field(default_factory=dict)
+    place: Mapping[int, Any] = field(default_factory=dict)
+    profile: bytes | None = None
+
+    def exif(self, size: tuple[int, int]) -> bytes | None:
+        """Return an EXIF block with orientation 1 for an image of (h, w) pixels, None if empty."""
+        if not (self.image or self.exposure or self.place):
+            return None
+        block = Image.Exif()
+        block.update({**self.image, _ORIENTATION: 1})
+        if self.exposure:
+            block[_EXPOSURE] = _resized(self.exposure, size)
+        if self.place:
+            block[_PLACE] = dict(self.place)
+        return block.tobytes()
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Return the metadata of a PNG, JPEG or TIFF; what can't be read is left out.
+
+    Damaged metadata is no reason not to fuse the pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damaged tags
+            found = _read(path)
+            block = found.exif((1, 1))
+            return found if block is None or len(block) <= _SEGMENT else Metadata()
+    except Exception:  # a decoder of metadata may throw anything
+        return Metadata()
+
+
+def _read(path: Path) -> Metadata:
+    profile = None
+    if path.suffix.lower() in (".tif", ".tiff"):
+        # A TIFF is laid out as an EXIF block is; Pillow opens not all that tifffile does.
+        exif = Image.Exif()
+        with path.open("rb") as file:
+            exif.load_from_fp(file)
+            profile = exif.get(_PROFILE)
+            return _kept(exif, profile if isinstance(profile, bytes) else None)
+    with Image.open(path) as image:
+        profile = image.info.get("icc_profile")
+        return _kept(image.getexif(), profile)
+
+
+def _kept(exif: Image.Exif, profile: bytes | None) -> Metadata:
+    image = {tag: exif[tag] for tag in (*_TEXTS, *_RESOLUTION) if tag in exif}
+    if str(image.get(_DESCRIPTION, "")).startswith('{"shape":'):
+        del image[_DESCRIPTION]  # tifffile's note of the array's shape
+    if image.get(_SOFTWARE) == "tifffile.py":
+        del image[_SOFTWARE]
+    exposure = dict(exif.get_ifd(_EXPOSURE))
+    for tag in (_INTEROPERABILITY, _MAKER_NOTE):
+        exposure.pop(tag, None)
+    if not any(tag in _TEXTS for tag in image) and not exposure and not exif.get_ifd(_PLACE):
+        image = {}  # resolution alone is a default of programs
+    return Metadata(image, exposure, dict(exif.get_ifd(_PLACE)), profile)
+
+
+def _resized(exposure: Mapping[int, Any], size: tuple[int, int]) -> dict[int, Any]:
+    values = dict(exposure)
+    for tag, pixels in ((_HEIGHT, size[0]), (_WIDTH, size[1])):
+        if tag in values:
+            values[tag] = pixels
+    return values
+
+
+def add_to_png(data: bytes, metadata: Metadata, size: tuple[int, int]) -> bytes:
+    """Return the bytes of a PNG with chunks for EXIF and colour profile after its header."""
+    header = 8 + 25  # the signature and IHDR
+    chunks = b""
+    if metadata.profile is not None:
+        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.profile))
+    exif = metadata.exif(size)
+    if exif is not None:
+        chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    return data[:header] + chunks + data[header:]
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def tiff_tags(metadata: Metadata) -> list[tuple[int, int, int, Any, bool]]:
+    """Return the tags of the image and its colour profile, as tifffile writes them."""
+    ascii_, undefined = 2, 7
+    tags: list[tuple[int, int, int, Any, bool]] = []
+    for tag in _TEXTS:
+        if tag in metadata.image:
+            text = str(metadata.image[tag]).encode() + b"\0"
+            tags.append((tag, ascii_, len(text), text, True))
+    if metadata.profile is not None:
+        tags.append((_PROFILE, undefined, len(metadata.profile), metadata.profile, True))
+    return tags
+
+
+def add_to_tiff(path: Path, metadata: Metadata, size: tuple[int, int]) -> None:
+    """Append the directories of exposure and place to a TIFF, which tifffile doesn't write.
+
+    A directory that names them replaces the first one, whose entries it takes over.
+    """
+    data = path.read_bytes()
+    order = "<" if data[:2] == b"II" else ">"
+    version, start = struct.unpack_from(order + "HI", data, 2)
+    if version != 42:
+        return  # beyond 4 GB another layout
+    (count,) = struct.unpack_from(order + "H", data, start)
+    entries = [data[start + 2 + 12 * i : start + 14 + 12 * i] for i in range(count)]
+    following = data[start + 2 + 12 * count : start + 6 + 12 * count]
+    for tag, values in ((_EXPOSURE, _resized(metadata.exposure, size)), (_PLACE, metadata.place)):
+        if values:
+            data += b"\0" * (len(data) % 2)  # directories begin at even places
+            directory = ImageFileDirectory_v2(data[:8], group=tag)
+            for key, value in values.items():
+                directory[key] = value
+            entries.append(struct.pack(order + "HHII", tag, 4, 1, len(data)))
+            data += directory.tobytes(len(data))
+    data += b"\0" * (len(data) % 2)
+    entries.sort(key=lambda entry: struct.unpack_from(order + "H", entry))
+    first = struct.pack(order + "H", len(entries)) + b"".join(entries) + following
+    path.write_bytes(data[:4] + struct.pack(order + "I", len(data)) + data[8:] + first)
