@@ -1,0 +1,115 @@
+"""Commands on what is installed: doctor, models, plugins list and show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fusionkit.cli.app import app, plugins_app
+from fusionkit.cli.options import say
+
+if TYPE_CHECKING:
+    from fusionkit.listing import Listing
+
+
+@app.command()
+def doctor() -> None:
+    """Say which versions, devices and plugins there are, and which plugins are broken."""
+    from fusionkit.api import installed
+    from fusionkit.environment import environment
+    from fusionkit.listing import listing_of
+
+    values = environment()
+    versions = "\n".join(f"  {name} {version}" for name, version in values["versions"].items())
+    print(f"python {values['python']} on {values['system']}\n{versions}")
+    print(f"devices\n  {values['cpus']} CPU cores, torch uses {values['threads']}")
+    for gpu in values["gpus"]:
+        print(f"  {gpu}")
+    print("plugins")
+    _print_plugins(listing_of(installed()))
+    if installed().broken:
+        raise SystemExit(2)
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="Whose card to print.")] = None,
+) -> None:
+    """List the trained models that are installed, or print the card of one."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fusionkit.api import installed
+    from fusionkit.models import card_text, model_named
+
+    there = installed().models
+    if name is not None:
+        model = model_named(name, there)
+        model.checked()
+        print(card_text(model), end="")
+        return
+    if not there:
+        say("no installed plugin ships a trained model")
+        return
+    table = Table()
+    for column in ("model", "fuses", "MB", "SHA-256", "what it is"):
+        table.add_column(column)
+    for key, model in sorted(there.items()):
+        size = f"{model.checked().stat().st_size / 1e6:.1f}"
+        card = model.card
+        table.add_row(key, ", ".join(card.modalities), size, card.sha256[:12], card.summary)
+    Console().print(table)
+    say("fusionkit models NAME: data, terms, metrics and limits of one")
+
+
+@plugins_app.command("list")
+def plugins_list() -> None:
+    """List the plugins, with what each brings."""
+    from fusionkit.listing import installed_listing
+
+    listing = installed_listing()
+    _print_plugins(listing)
+    for kind, pairs in listing.components.items():
+        print(kind)
+        for name, plugin in pairs:
+            print(f"  {name}  ({plugin})")
+    if listing.recipes:
+        print("recipes")
+        for recipe in listing.recipes:
+            print(f"  {recipe}")
+    if listing.models:
+        print("models")
+        for model in listing.models:
+            print(f"  {model}")
+
+
+@plugins_app.command("show")
+def plugins_show(
+    kind: Annotated[str, typer.Argument(help="backbone, loss, ...")],
+    name: Annotated[str, typer.Argument(help="Its name in configurations.")],
+) -> None:
+    """Show a component: where it comes from, what it does, its arguments."""
+    import inspect
+
+    from fusionkit.api import installed
+    from fusionkit.arguments import arguments_model
+    from fusionkit.signatures import parameters_of
+
+    entry = installed().registry.get(kind, name)
+    print(f"{kind} {name}, plugin {entry.plugin}, {entry.cls.__module__}.{entry.cls.__name__}\n")
+    print(inspect.getdoc(entry.cls) or "")
+    print("\nin a configuration:")
+    print(f"  name: {name}")
+    for key, field in arguments_model(entry.cls).model_fields.items():
+        parameter = parameters_of(entry.cls)[key]
+        default = "required" if field.is_required() else repr(field.default)
+        print(f"  {key}: {default}    # {parameter.annotation}")
+
+
+def _print_plugins(listing: Listing) -> None:
+    for plugin in listing.plugins:
+        state = plugin.complaint or f"{plugin.components} components"
+        print(f"  {plugin.name} ({plugin.distribution} {plugin.version}): {state}")
+    if not listing.plugins:
+        print("  none")

@@ -1,0 +1,65 @@
+"""Commands that work on recipes and weights: run, schema, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fusionkit.cli.app import app
+from fusionkit.cli.options import say
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="A YAML file, or a recipe such as emma.yaml.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="data.size=64 ...")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; runs/NAME if not given.")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option(help="Run again what the configuration has changed, or everything.")
+    ] = False,
+) -> None:
+    """Train, fuse, evaluate and report as a configuration says; again goes on where it stopped."""
+    from fusionkit.api import installed
+    from fusionkit.config import load_config
+    from fusionkit.pipeline import run_pipeline
+
+    plugins = installed()
+    loaded = load_config(config, overrides or [], plugins)
+    folder = out or Path("runs") / loaded.config.name
+    finished = run_pipeline(loaded, plugins, folder, restart=restart, say=say)
+    if finished.is_first:
+        report = folder / "report.html"
+        say(f"done: {report if report.is_file() else folder}")
+
+
+@app.command()
+def schema(
+    suite: Annotated[bool, typer.Option("--suite", help="Of suites of `bench` instead.")] = False,
+) -> None:
+    """Print the JSON schema of recipes with every installed component, for editors."""
+    import json
+
+    from fusionkit.api import installed
+    from fusionkit.benchmark.suite import suite_schema
+    from fusionkit.config import json_schema
+
+    print(json.dumps((suite_schema if suite else json_schema)(installed().registry), indent=2))
+
+
+@app.command()
+def convert(
+    official: Annotated[Path, typer.Argument(help="A .pth file of the official EMMA code.")],
+    out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    kind: Annotated[str, typer.Option("--as", help="ufuser or unet5.")],
+) -> None:
+    """Turn official weights into a file that rebuilds its own network."""
+    from fusionkit.converting import convert_official
+
+    name = convert_official(official, out, kind)
+    say(f"{out}: {name}")
