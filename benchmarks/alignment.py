@@ -55,13 +55,14 @@ def main() -> None:
         errors += list(_errors(name, pairs, shifts))
         scores += list(_scores(name, pairs, shifts))
     print(
-        "| pairs | estimator | off as published | residual to that: median | 90 % "
-        "| within 1 px, of all | within 1 px of published, of all | left | strangers moved |\n"
-        + "|---" * 9
+        "| pairs | estimator | off as published, median px | residual to that, median px | 90 % "
+        "| within 1 px | within 1 px of published | left | strangers moved |\n"
+        + "|---|---"
+        + "|--:" * 7
         + "|"
     )
     print("\n".join(errors))
-    print("\n| pairs | fused | SCD | VIF | Qabf | SSIM |\n" + "|---" * 6 + "|")
+    print("\n| pairs | fused | SCD | VIF | Qabf | SSIM |\n" + "|---|---" + "|--:" * 4 + "|")
     print("\n".join(scores))
 
 

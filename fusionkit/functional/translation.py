@@ -25,7 +25,7 @@ LIMIT = 32
 
 _BLUR = 1.5
 _FAINT = 0.1
-_LEAST_LEAD, _NEAR = 1.0, 6
+_LEAST_PEAK, _LEAST_LEAD, _NEAR = 0.1, 1.0, 6
 
 
 def estimate_shift(
@@ -33,8 +33,8 @@ def estimate_shift(
 ) -> tuple[float, float] | None:
     """Return the (rows, columns) in pixels by which ``moving`` must be translated.
 
-    An estimate counts if the correlation there exceeds the largest of all shifts more than six
-    pixels away by at least their standard deviation. Images of different scenes hardly ever pass.
+    An estimate counts if the correlation there is at least 0.1 and exceeds that of all shifts more
+    than six pixels away by their standard deviation. Images of different scenes rarely pass.
 
     Args:
         reference: Luminance in [0, 1].
@@ -51,7 +51,7 @@ def estimate_shift(
     far[max(0, row - _NEAR) : row + _NEAR + 1, max(0, column - _NEAR) : column + _NEAR + 1] = False
     peak, others = scores[row, column], scores[far]
     at_end = not (0 < row < 2 * limit and 0 < column < 2 * limit)  # the true peak may be beyond
-    if at_end or others.numel() < 2:
+    if at_end or peak < _LEAST_PEAK or others.numel() < 2:
         return None
     if peak - others.max() <= _LEAST_LEAD * others.std():
         return None

@@ -61,6 +61,16 @@ def test_a_shift_beyond_the_limit_is_not_claimed(scene):
     assert estimate_shift(fixed, shifted(scene["visible"], 0, 6), limit=8) is not None
 
 
+def test_a_faint_likeness_of_other_scenes_is_not_a_shift():
+    scenes = Scenes(size=192, train=12)
+    # Pairs whose best shift stands out, at a correlation under 0.1.
+    for visible, infrared in ((0, 7), (2, 0), (2, 6), (9, 1), (10, 9)):
+        found = estimate_shift(
+            scenes[visible].images["visible"], scenes[infrared].images["infrared"]
+        )
+        assert found is None
+
+
 def test_real_pairs_of_other_scenes_are_left_alone(data_root: Path):
     names = [path.stem for path in sorted((data_root / "tno/ir").iterdir())]
 
