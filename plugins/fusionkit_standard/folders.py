@@ -45,6 +45,8 @@ class PairedFolders(Dataset):
         folders: Instead of ``root``: the folder of each modality.
         val: Part of the pairs held out for validation: the last ones by name, in one block, as
             neighbouring names are often neighbouring frames.
+        fold: Which block of that size is held out: 0 the last, 1 the one before it, and so on, for
+            cross-validation.
         patch: Side of the training patches in pixels.
         stride: Pixels from one patch to the next, from the top left corner on.
         min_contrast: Patches where (p90 - p10) / p90 of any source is less are left out. Unlike
@@ -66,6 +68,7 @@ class PairedFolders(Dataset):
         root: Path | None = None,
         folders: dict[str, Path] | None = None,
         val: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        fold: Annotated[int, Field(ge=0)] = 0,
         patch: Annotated[int, Field(ge=16)] = 128,
         stride: Annotated[int, Field(ge=1)] = 200,
         min_contrast: Annotated[float, Field(ge=0, lt=1)] = 0.1,
@@ -73,7 +76,15 @@ class PairedFolders(Dataset):
     ):
         self.pairs = find_pairs(_folders(modalities, root, folders))
         self.patch, self.stride, self.min_contrast = patch, stride, min_contrast
-        self.val = val
+        self.val, self.fold = val, fold
+        held_out = self._held_out
+        if fold and not held_out:
+            raise FusionkitError("fold: nothing is held out (val: 0), so there are no folds")
+        if fold and (fold + 1) * held_out > len(self.pairs):
+            raise FusionkitError(
+                f"fold: {held_out} of {len(self.pairs)} pairs are held out at a time, so the "
+                f"folds are 0 to {len(self.pairs) // held_out - 1}, found {fold}"
+            )
         self._kept: OrderedDict[int, Arrays] = OrderedDict()
         self._limit = len(self.pairs) if store == "memory" else _STREAMED
         # Reading everything finds damaged files now rather than hours into the training.
@@ -120,8 +131,15 @@ class PairedFolders(Dataset):
         At least one pair is for validation unless ``val`` is 0, and one at least for training.
         """
         count = len(self.pairs)
-        held_out = min(max(1, round(self.val * count)), count - 1) if self.val else 0
-        return {"train": range(count - held_out), "val": range(count - held_out, count)}
+        stop = count - self.fold * self._held_out
+        start = stop - self._held_out
+        train = range(start) if stop == count else [*range(start), *range(stop, count)]
+        return {"train": train, "val": range(start, stop)}
+
+    @property
+    def _held_out(self) -> int:
+        count = len(self.pairs)
+        return min(max(1, round(self.val * count)), count - 1) if self.val else 0
 
     def patches(self, indices: Sequence[int]) -> Sequence[Sample]:
         """Return the patches of these pairs that have contrast, cut out when asked for.

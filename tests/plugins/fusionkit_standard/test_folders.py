@@ -86,6 +86,18 @@ def test_validation_is_the_last_block_by_name(root: Path, val, held_out):
     assert list(splits["train"]) == list(range(12 - held_out))
 
 
+def test_folds_hold_each_pair_out_once(root: Path):
+    folds = [PairedFolders(BOTH, root=root, val=0.25, fold=fold).splits() for fold in range(4)]
+    assert list(folds[1]["val"]) == [6, 7, 8]
+    assert sorted(index for splits in folds for index in splits["val"]) == list(range(12))
+    for splits in folds:
+        assert sorted([*splits["train"], *splits["val"]]) == list(range(12))
+    with pytest.raises(FusionkitError, match=r"3 of 12 pairs .* folds are 0 to 3, found 4"):
+        PairedFolders(BOTH, root=root, val=0.25, fold=4)
+    with pytest.raises(FusionkitError, match=r"nothing is held out \(val: 0\)"):
+        PairedFolders(BOTH, root=root, val=0, fold=1)
+
+
 @pytest.mark.parametrize("store", ["memory", "stream"])
 def test_patches_lie_on_the_grid_and_are_cut_exactly(root: Path, store):
     dataset = PairedFolders(BOTH, root=root, patch=16, stride=12, store=store)
