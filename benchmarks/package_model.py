@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
-import shutil
 from pathlib import Path
 
 import torch
@@ -59,8 +59,11 @@ def main() -> None:
     if arguments.records is not None:
         folder = arguments.records / model.card.name
         make_folder(folder)
+        data = os.environ.get("FUSIONKIT_DATA")
         for name in RECORDS:
-            shutil.copyfile(arguments.run / name, folder / name)
+            record = (arguments.run / name).read_text(encoding="utf-8")
+            # So that config.yaml runs again on another machine.
+            write_text(folder / name, record.replace(data, "${FUSIONKIT_DATA}") if data else record)
         print(f"{folder}: {', '.join(RECORDS)}")
 
 

@@ -1,0 +1,96 @@
+"""The models in the box: what their cards say is what they do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import fusionkit as fk
+from fusionkit.api import installed
+from fusionkit.functional.collapse import shares, unexplained
+from fusionkit.images import read_image, to_float
+from fusionkit.models import Model
+from fusionkit.weights import read_header
+
+ROOT = Path(__file__).parents[3]
+RESULTS = ROOT / "benchmarks" / "results" / "models"
+MODELS = {
+    name: model
+    for name, model in installed().models.items()
+    if "fusionkit_models" in str(model.path)
+}
+
+
+@pytest.fixture(params=sorted(MODELS))
+def model(request) -> Model:
+    return MODELS[request.param]
+
+
+def test_there_is_a_model_for_infrared_and_visible():
+    assert "emma-ir-vis" in MODELS
+
+
+def test_its_file_is_that_of_its_card_and_small(model: Model):
+    path = model.checked()
+    assert path.stat().st_size < 20e6
+    kind, component = read_header(path)
+    assert kind == "backbone"
+    assert component["modalities"] == list(model.card.modalities)
+
+
+def test_its_run_is_on_record(model: Model):
+    folder = RESULTS / model.card.name
+    for name in ("config.yaml", "environment.json", "log.jsonl", "metrics.json"):
+        assert (folder / name).stat().st_size
+    text = "".join(path.read_text() for path in folder.iterdir())
+    assert "/work/" not in text
+    assert "/tmp/" not in text
+
+
+def test_its_card_has_the_scores_of_the_committed_table(model: Model):
+    results = json.loads((RESULTS / "results.json").read_text())
+    for data, scores in model.card.metrics.items():
+        cell = next(
+            c for c in results["cells"] if (c["method"], c["data"]) == (model.card.name, data)
+        )
+        for metric, value in scores.items():
+            mean = np.mean(list(cell["images"][metric].values()))
+            assert value == pytest.approx(mean, abs=5e-4), (data, metric)
+
+
+def test_it_fuses_any_size_in_colour(model: Model):
+    generator = np.random.default_rng(0)
+    first, second = model.card.modalities
+    images = {
+        first: generator.integers(0, 256, (37, 61), dtype=np.uint8),
+        second: generator.integers(0, 256, (37, 61, 3), dtype=np.uint8),
+    }
+    fused = fk.fuse(fk.load(model.card.name), images)
+    assert fused.shape == (37, 61, 3)
+    assert fused.dtype == np.uint8
+    assert fused.std() > 10
+
+
+@pytest.mark.parametrize("stem", ["08", "22"])
+def test_it_scores_on_tno_as_committed_and_carries_both_sources(stem, data_root: Path):
+    folders = {"infrared": "ir", "visible": "vi"}
+    images = {m: read_image(data_root / "tno" / f / f"{stem}.png") for m, f in folders.items()}
+    fused = fk.fuse(fk.load("emma-ir-vis"), images)
+    results = json.loads((RESULTS / "results.json").read_text())
+    cell = next(c for c in results["cells"] if (c["method"], c["data"]) == ("emma-ir-vis", "TNO"))
+    for metric, value in fk.evaluate(fused, images, metrics=list(cell["images"])).items():
+        # Other builds of torch round differently; a grey level here and there.
+        assert value == pytest.approx(cell["images"][metric][stem], rel=5e-3), metric
+    tensors = [plane(image) for image in images.values()]
+    assert shares(plane(fused), tensors).min() > 0.5
+    assert unexplained(plane(fused), tensors).max() < 0.15
+
+
+def plane(image: np.ndarray) -> torch.Tensor:
+    """Return (1, 1, h, w) of an image that is grey, though perhaps stored as RGB."""
+    values = torch.from_numpy(to_float(image))
+    return (values if values.ndim == 2 else values[..., 0])[None, None]
