@@ -17,7 +17,7 @@ from fusionkit.plugins import Plugins, load_plugins
 from fusionkit.scoring import metrics_of, score_arrays
 from fusionkit.weights import load_weights, save_weights
 
-__all__ = ["build", "evaluate", "installed", "load", "save"]
+__all__ = ["build", "evaluate", "installed", "load", "save", "weights_of"]
 
 
 @functools.cache
