@@ -315,9 +315,10 @@ class Stage(Component, ABC):
     """One step of a run; reads and writes the run folder only, so that it can be repeated."""
 
     kind = "stage"
-    blind_to: ClassVar[tuple[str, ...]] = ()
+    blind_to: tuple[str, ...] = ()
     """Keys of the configuration that don't affect its result, so that a change of them does not
-    ask for running it again; a training stage is blind to ``test``."""
+    ask for running it again; a training stage is blind to ``test``. May depend on its arguments:
+    a warm start alone is blind to the losses."""
 
     @abstractmethod
     def run(self, run: Run) -> None:

@@ -262,13 +262,11 @@ class Run:
             values.pop(key)
         digests: dict[str, str] = {}
         before = ""
-        for index, stage in enumerate(stages):
-            entry = self.plugins.registry.get("stage", stage["name"])
-            blind = set(entry.cls.blind_to)  # type: ignore[attr-defined]
-            seen = {key: value for key, value in values.items() if key not in blind}
+        for (key, built), stage in zip(self.stages(), stages, strict=True):
+            seen = {name: value for name, value in values.items() if name not in built.blind_to}
             text = json.dumps([before, stage, seen], sort_keys=True)
             before = hashlib.sha256(text.encode()).hexdigest()[:16]
-            digests[f"{index}-{stage['name']}"] = before
+            digests[key] = before
         return digests
 
     def done(self) -> dict[str, str]:

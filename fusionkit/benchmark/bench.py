@@ -12,7 +12,7 @@ import torch
 
 from fusionkit.benchmark.cells import Cells, identity, versions
 from fusionkit.benchmark.labels import check_labels
-from fusionkit.benchmark.methods import Method, fuse_scenes, make_method
+from fusionkit.benchmark.methods import Method, fuse_scenes, make_methods
 from fusionkit.benchmark.page import write_page
 from fusionkit.benchmark.pictures import kept
 from fusionkit.benchmark.suite import DataTerm, LoadedSuite, TaskTerm
@@ -69,22 +69,24 @@ def run_suite(
         _task(suite, plugins, name, term)
     make_folder(folder)
     methods = {
-        name: make_method(name, term, suite, plugins, folder / "runs", say)
+        name: make_methods(name, term, suite, plugins, folder / "runs", say)
         for name, term in config.methods.items()
     }
     scenes = {name: _scenes(suite, plugins, name, term) for name, term in config.data.items()}
     fitted = _fitted(suite, plugins, scenes)
     cells = Cells(folder / "cells")
-    fused: dict[tuple[str, str], dict[str, str]] = {}
+    fused: dict[tuple[str, str, int | None], dict[str, str]] = {}
     for data, set_ in scenes.items():
         indices = sorted({*set_.score, *(set_.fit if data in fitted else ())})
-        for name, method in methods.items():
+        for method in (one for trained in methods.values() for one in trained):
+            name = method.name
             if data not in (config.methods[name].data or config.data):
                 continue
-            say(f"fusing {data} by {name}")
+            seeded = "" if method.seed is None else f", trained with seed {method.seed}"
+            say(f"fusing {data} by {name}{seeded}")
             with ProgressBar("  scenes", len(indices)) as bar:
                 try:
-                    fused[data, name] = fuse_scenes(
+                    fused[data, name, method.seed] = fuse_scenes(
                         method, set_.dataset, indices, folder / "fused", bar.step
                     )
                 except FusionkitError as error:
@@ -92,11 +94,11 @@ def run_suite(
     rows: list[dict[str, Any]] = []
     for task_name, term in config.tasks.items():
         for data in term.data or tuple(scenes):
-            for name, method in methods.items():
-                if (data, name) in fused:
+            for method in (one for trained in methods.values() for one in trained):
+                if paths := fused.get((data, method.name, method.seed)):
                     rows += _score(
                         suite, plugins, folder, cells, say,
-                        task_name, term, scenes[data], method, fused[data, name],
+                        task_name, term, scenes[data], method, paths,
                     )  # fmt: skip
     results = summarize(config, rows)
     results |= {
@@ -118,7 +120,11 @@ def run_suite(
     }
     write_text(folder / "results.csv", to_csv(results["table"]))
     write_json(folder / "results.json", results)
-    write_page(folder, config, results, scenes, fused)
+    # Of a method that was trained more than once the page shows the first.
+    shown: dict[tuple[str, str], dict[str, str]] = {}
+    for (data, name, _), paths in fused.items():
+        shown.setdefault((data, name), paths)
+    write_page(folder, config, results, scenes, shown)
     say(f"{cells.computed} cells computed, {cells.found} found finished")
     return results
 
@@ -241,6 +247,7 @@ def _score(
                 "data": scenes.name,
                 "method": method.name,
                 "seed": seed,
+                "trained with": method.seed,
                 "scored": len(scenes.score),
                 "lower": list(task.lower_is_better),
                 **result,

@@ -24,7 +24,7 @@ from fusionkit.plugins import Plugins
 from fusionkit.run import Run
 from fusionkit.splits import content_of, file_hash
 
-__all__ = ["Method", "fuse_scenes", "make_method"]
+__all__ = ["Method", "fuse_scenes", "make_methods"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Method:
         key: What its images follow from, apart from the scenes.
         backbone: Builds its network, trained first if it must be.
         stretch: Applied to each fused image.
+        seed: What it was trained with, if the suite names seeds for its training.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Method:
     key: dict[str, Any]
     backbone: Callable[[], Backbone]
     stretch: Stretch = "none"
+    seed: int | None = None
 
     def fuse(self, network: Backbone | None, sample: Sample) -> torch.Tensor:
         """Return the fused luminance (1, h, w)."""
@@ -53,15 +55,17 @@ class Method:
         return stretched(network.fuse(sample), self.stretch)
 
 
-def make_method(
+def make_methods(
     name: str,
     term: MethodTerm,
     suite: LoadedSuite,
     plugins: Plugins,
     folder: Path,
     say: Callable[[str], None],
-) -> Method:
+) -> list[Method]:
     """Check a method and say what its results follow from; nothing is trained or written yet.
+
+    One method, or one for each seed that it is to be trained with.
 
     Args:
         name: In the suite.
@@ -74,15 +78,22 @@ def make_method(
     Raises:
         FusionkitError: with file and line, for what can't be built, loaded or trained.
     """
-    method = _unstretched(name, term, suite, plugins, folder, say)
+    methods = [
+        _unstretched(name, term, seed, suite, plugins, folder, say)
+        for seed in (term.seeds or (None,))
+    ]
     if term.stretch == "none":
-        return method
-    return replace(method, stretch=term.stretch, key={**method.key, "stretch": term.stretch})
+        return methods
+    return [
+        replace(method, stretch=term.stretch, key={**method.key, "stretch": term.stretch})
+        for method in methods
+    ]
 
 
 def _unstretched(
     name: str,
     term: MethodTerm,
+    seed: int | None,
     suite: LoadedSuite,
     plugins: Plugins,
     folder: Path,
@@ -127,6 +138,7 @@ def _unstretched(
         changes = (
             *config.change,
             *(term.change or ()),
+            *(() if seed is None else (f"seed={seed}",)),
             f"name={_plain(name)}",
             f"accelerator={config.accelerator}",
         )
@@ -143,7 +155,7 @@ def _unstretched(
     key = {"recipe": digest, "versions": versions()}
     # Another configuration is trained in another folder, so that none is ever half one, half other.
     target = folder / f"{_plain(name)}-{digest[:8]}"
-    return Method(name, None, key, lambda: _trained(loaded, plugins, target, say))
+    return Method(name, None, key, lambda: _trained(loaded, plugins, target, say), seed=seed)
 
 
 def _no_network() -> Backbone:

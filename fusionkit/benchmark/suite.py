@@ -29,6 +29,7 @@ __all__ = [
     "suite_schema",
 ]
 
+_Seed = Annotated[int, Field(ge=0, lt=2**31)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ()._+-]*$")]
 
 
@@ -70,6 +71,8 @@ class MethodTerm(BaseModel):
         recipe: A recipe or run configuration that is trained for the benchmark; a path beside the
             suite, or the name of a recipe that a plugin ships.
         change: ``key=value`` overrides of the recipe; alone, of the suite's recipe.
+        seeds: Train the recipe once with each, instead of with its own; the table then has the mean
+            and the spread over these trainings.
         data: Names of the data sets it has results for; all of them if left out.
         stretch: ``minmax`` stretches each fused image to the whole range, as EMMA's official
             script does; say so in the method's name, as it moves EN, SD, SF and AG.
@@ -81,6 +84,7 @@ class MethodTerm(BaseModel):
     weights: Path | None = None
     recipe: str | None = None
     change: tuple[str, ...] | None = None
+    seeds: Annotated[tuple[_Seed, ...], Field(min_length=1)] | None = None
     data: tuple[str, ...] | None = None
     stretch: Stretch = "none"
 
@@ -94,6 +98,11 @@ class MethodTerm(BaseModel):
             )
         if self.change is not None and given not in ([], ["recipe"]):
             raise ValueError("change: only a recipe can be changed")
+        if self.seeds is not None:
+            if given not in ([], ["recipe"]):
+                raise ValueError("seeds: only a recipe is trained; a task that trains has its own")
+            if len(set(self.seeds)) < len(self.seeds):
+                raise ValueError("seeds: expected different ones")
         return self
 
 
@@ -120,7 +129,7 @@ class SuiteConfig(BaseModel):
     name: _Name
     modalities: Annotated[tuple[str, ...], Field(min_length=2)] = ("infrared", "visible")
     colour: str = "none"
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[_Seed, ...], Field(min_length=1)] = (0,)
     recipe: str | None = None
     change: tuple[str, ...] = ()
     reference: str | None = None

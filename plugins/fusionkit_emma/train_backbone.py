@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -56,7 +57,9 @@ class TrainBackbone(Stage):
             over the epochs.
         distance: Of the warm start and the anchor; ``l1-sobel`` if left out.
         ema: Decay per step of a moving average of the weights, saved as ``teacher``, which
-            ``teacher: self`` learns from; 0 for none.
+            ``teacher: self`` learns from; 0 for none. The first steps decay faster, by
+            (1 + step) / (10 + step), so that the average forgets where it started.
+        keep: Which weights become the fusion network: the ``last``, or the ``average`` of ``ema``.
         val_pairs: Held-out pairs to validate on, and to show, after each epoch.
     """
 
@@ -82,11 +85,14 @@ class TrainBackbone(Stage):
         anchor: Annotated[float, Field(ge=0)] = 0.0,
         distance: Distance | None = None,
         ema: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        keep: Literal["last", "average"] = "last",
         val_pairs: Annotated[int, Field(ge=0)] = 4,
     ):
         check_optimizer(optimizer)
         if epochs + warm_start == 0:
             raise FusionkitError("nothing to do: epochs and warm_start are both 0")
+        if keep == "average" and not ema:
+            raise FusionkitError("keep: average needs `ema`, the decay of that average: ema: 0.998")
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
         self.optimizer = optimizer
         self.schedule: Schedule = schedule
@@ -95,7 +101,9 @@ class TrainBackbone(Stage):
         self.crop, self.augment, self.blend, self.clip = crop, augment, blend, clip
         self.warm_start, self.warm_lr, self.anchor = warm_start, warm_lr, anchor
         self.distance = distance or L1Sobel()
-        self.ema, self.val_pairs = ema, val_pairs
+        self.ema, self.keep, self.val_pairs = ema, keep, val_pairs
+        if epochs == 0:
+            self.blind_to = ("test", "sensors", "losses", "transforms")
 
     def check(self, run: Run) -> None:
         """The backbone must be trainable, and what its losses need must be configured."""
@@ -114,7 +122,7 @@ class TrainBackbone(Stage):
         fabric = run.fabric
         backbone: Backbone = run.load("backbone") or run.backbone()
         sensors = _frozen_sensors(run)
-        losses = _labelled(run)
+        losses = _labelled(run) if self.epochs else []
         transforms = run.transforms()
         average = run.load("teacher") if run.config.teacher == "self" else None
         batches = Batches(
@@ -170,13 +178,14 @@ class TrainBackbone(Stage):
                     optimizer.step()
                     step += 1
                     if moving is not None:
-                        _average(moving, backbone, self.ema)
+                        _average(moving, backbone, decay_at(step, self.ema))
                     values = {f"loss/{label}": term.item() for label, _, term in terms}
                     lr = optimizer.param_groups[0]["lr"]
                     run.log(step, {"loss": total.item(), **values, "lr": lr})
                     bar.step({"loss": total.item()})
                 if run.is_first:
-                    run.log(step, self._validate(run, epoch, backbone, sensors, losses, transforms))
+                    kept = self._kept(backbone, moving)
+                    run.log(step, self._validate(run, epoch, kept, sensors, losses, transforms))
                     run.save_progress(
                         {
                             "backbone": backbone.state_dict(),
@@ -187,7 +196,7 @@ class TrainBackbone(Stage):
                     )
                 fabric.barrier()
         if run.is_first:
-            run.save("backbone", backbone)
+            run.save("backbone", self._kept(backbone, moving))
             if moving is not None:
                 run.save("teacher", backbone, moving)
 
@@ -212,6 +221,14 @@ class TrainBackbone(Stage):
             self.warmup_steps,
         )
         return warm, main
+
+    def _kept(self, backbone: Backbone, moving: dict[str, Tensor] | None) -> Backbone:
+        """Return the network with the weights that ``keep`` asks for."""
+        if self.keep == "last" or moving is None:
+            return backbone
+        kept = copy.deepcopy(backbone)
+        kept.load_state_dict(moving)
+        return kept
 
     def _anchor_at(self, step: int, steps_per_epoch: int) -> float:
         """Fade from ``anchor`` to 0 over the training."""
@@ -276,6 +293,11 @@ def _frozen_sensors(run: Run) -> dict[str, Sensor]:
 
 def _copy_of(module: torch.nn.Module) -> dict[str, Tensor]:
     return {key: tensor.detach().cpu().clone() for key, tensor in module.state_dict().items()}
+
+
+def decay_at(step: int, decay: float) -> float:
+    """Return the decay of the moving average at a step, counted from 1: less at first."""
+    return min(decay, (1 + step) / (10 + step))
 
 
 @torch.no_grad()

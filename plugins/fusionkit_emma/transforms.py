@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from kornia.geometry.transform import rotate
+from pydantic import Field
 from torch import Generator, Tensor
 
 from fusionkit.errors import FusionkitError
@@ -118,29 +119,35 @@ class Shift(TransformGroup):
     Args:
         circular: Count the pixels that come around the border as valid, as EMMA does; they make
             edges that no sensor sees, so False masks them when the loss asks for masks.
+        largest: The largest shift in pixels; the side of the image less one if left out.
     """
 
     name = "shift"
 
-    def __init__(self, circular: bool = True):
+    def __init__(self, circular: bool = True, largest: Annotated[int, Field(ge=1)] | None = None):
         self.circular = circular
+        self.largest = largest
 
     def sample(self, count: int, size: tuple[int, int], generator: Generator) -> Sequence[Shifted]:
         """Draw ``count`` shifts; no row offset and no column offset is drawn twice."""
-        limit = min(size) - 1
-        if count > 2 * limit:
+        limits = [extent - 1 for extent in size]
+        if self.largest is not None:
+            limits = [min(limit, self.largest) for limit in limits]
+        if count > 2 * min(limits):
             raise FusionkitError(
-                f"shift: expected a count of at most {2 * max(limit, 0)} for images of "
-                f"{size[0]}x{size[1]} pixels, found {count}"
+                f"shift: expected a count of at most {2 * max(min(limits), 0)} for images of "
+                f"{size[0]}x{size[1]} pixels"
+                + (f" and largest={self.largest}" if self.largest else "")
+                + f", found {count}"
             )
-        rows, columns = (_draw_offsets(count, extent, generator) for extent in size)
+        rows, columns = (_draw_offsets(count, limit, generator) for limit in limits)
         return [Shifted(r, c, self.circular) for r, c in zip(rows, columns, strict=True)]
 
 
-def _draw_offsets(count: int, extent: int, generator: Generator) -> list[int]:
-    """Draw different offsets out of -(extent - 1) .. extent - 1 without 0."""
-    drawn = torch.randperm(2 * (extent - 1), generator=generator)[:count].tolist()
-    return [d - (extent - 1) if d < extent - 1 else d - extent + 2 for d in drawn]
+def _draw_offsets(count: int, limit: int, generator: Generator) -> list[int]:
+    """Draw different offsets out of -limit .. limit without 0."""
+    drawn = torch.randperm(2 * limit, generator=generator)[:count].tolist()
+    return [d - limit if d < limit else d - limit + 1 for d in drawn]
 
 
 class Rotate(TransformGroup):

@@ -17,6 +17,7 @@ from fusionkit.config import load_config
 from fusionkit.errors import FusionkitError
 from fusionkit.pipeline import run_pipeline
 from fusionkit.plugins import load_plugins
+from fusionkit_emma.train_backbone import _average, decay_at
 
 TINY = """\
 name: tiny
@@ -147,6 +148,49 @@ def test_another_configuration_does_not_overwrite_a_run(run):
     assert set(json.loads((folder / "metrics.json").read_text())["methods"]["ufuser"]) == {"EN"}
 
 
+def test_a_warm_start_alone_is_kept_when_the_losses_change(run, tmp_path):
+    stages = (
+        "stages=[{name: train-backbone, warm_start: 1, epochs: 0, batch_size: 3, crop: 32},"
+        " {name: train-sensors, epochs: 1, batch_size: 3, crop: 32},"
+        " {name: train-backbone, epochs: 1, batch_size: 3, crop: 32}]"
+    )
+    run(stages)
+    said = []
+    run(stages, "losses.equivariance.weight=0.5", restart=True, said=said)
+    assert said == [
+        "0-train-backbone: done already",
+        "1-train-sensors: done already",
+        "2-train-backbone",
+    ]
+
+
+def test_the_average_of_the_weights_can_be_kept(run):
+    stages = (
+        "stages=[{{name: train-sensors, epochs: 1, batch_size: 3, crop: 32}},"
+        " {{name: train-backbone, epochs: 2, batch_size: 3, crop: 32, ema: 0.5{0}}}]"
+    )
+    last = run(stages.format(""), folder="last")
+    kept = run(stages.format(", keep: average"), folder="average")
+    names = ("backbone", "teacher")
+    (end, mean), (backbone, teacher) = (
+        [load_file(result.weights_file(name, "1-train-backbone")) for name in names]
+        for result in (last, kept)
+    )
+    assert all(torch.equal(backbone[key], teacher[key]) for key in backbone)
+    assert all(torch.equal(mean[key], teacher[key]) for key in mean)
+    assert not all(torch.equal(backbone[key], end[key]) for key in end)
+
+
+def test_the_first_steps_of_the_average_forget_the_start():
+    module = torch.nn.Linear(1, 1, bias=False)
+    moving = {"weight": torch.full((1, 1), 100.0)}
+    for step in range(1, 101):
+        module.weight.data.fill_(1.0)
+        _average(moving, module, decay_at(step, 0.999))
+    assert moving["weight"].item() < 1.1
+    assert decay_at(10_000, 0.998) == 0.998
+
+
 def test_a_foreign_folder_is_left_alone(run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("x")
@@ -184,6 +228,10 @@ def test_a_run_that_teaches_itself_uses_no_other_method(run):
         (["losses=[]"], r"stages\[1\]: needs `losses`"),
         (["stages.train-sensors.crop=64"], r"crop=64 is larger than the patches of 48x48"),
         (["stages.train-sensors.crop=40"], r"needs sides that are multiples of 16"),
+        (
+            ["stages.train-backbone.ema=0", "stages.train-backbone.keep=average"],
+            r"keep: average needs `ema`",
+        ),
         (["stages.train-sensors.optimizer=adm"], r"timm knows no optimizer 'adm'; did you mean"),
         (["backbone.name=average"], r"the backbone 'average' has nothing to train"),
         (["stages.evaluate.metrics=[ENN]"], r"stages\[3\]: .*no metric 'ENN'"),

@@ -284,6 +284,32 @@ tasks:"""
     assert not any("train-" in line for line in said)
 
 
+def test_a_recipe_trained_with_several_seeds_has_their_mean_and_spread(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(
+        "name: tiny\n"
+        "data: {name: scenes, size: 32, train: 2, val: 1}\n"
+        "teacher: [{name: average}]\n"
+        "backbone: {name: ufuser, channels: [8, 8]}\n"
+        "stages: [{name: train-backbone, warm_start: 1, epochs: 0, batch_size: 2, crop: 32}]\n"
+    )
+    trained = "  trained: {recipe: tiny.yaml, seeds: [3, 5]}\n"
+    results, said = bench(tmp_path, SUITE.replace("tasks:", trained + "tasks:"))
+    assert "fusing scenes by trained, trained with seed 5" in said
+    cells = [cell for cell in results["cells"] if cell["method"] == "trained"]
+    assert [cell["trained with"] for cell in cells] == [3, 5]
+    means = [cell["scores"]["MSE"] for cell in cells]
+    assert means[0] != means[1]
+    line = next(x for x in table(tmp_path) if (x["method"], x["score"]) == ("trained", "MSE"))
+    assert (line["n"], line["over"]) == ("2", "seeds")
+    assert float(line["mean"]) == pytest.approx(sum(means) / 2)
+    assert float(line["std"]) == pytest.approx(abs(means[0] - means[1]) / 2**0.5)
+    alone, _ = bench(
+        tmp_path, SUITE.replace("tasks:", "  alone: {recipe: tiny.yaml, change: [seed=5]}\ntasks:")
+    )
+    (cell,) = [cell for cell in alone["cells"] if cell["method"] == "alone"]
+    assert cell["scores"] == cells[1]["scores"]
+
+
 def test_a_method_without_a_result_is_named(tmp_path):
     folder = tmp_path / "made"
     folder.mkdir()

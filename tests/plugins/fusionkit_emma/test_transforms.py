@@ -70,6 +70,14 @@ def test_shifts_are_nonzero_and_different():
         assert max(map(abs, columns)) <= 11
 
 
+def test_shifts_are_no_larger_than_asked():
+    drawn = [s for seed in range(20) for s in Shift(largest=3).sample(6, (9, 12), seeded(seed))]
+    rows = {s.rows for s in drawn}
+    assert rows == {-3, -2, -1, 1, 2, 3}
+    with pytest.raises(FusionkitError, match="at most 6 for images of 9x9 pixels and largest=3"):
+        Shift(largest=3).sample(7, (9, 9), seeded())
+
+
 def test_draws_follow_from_the_generator():
     for group in (Shift(), Rotate("random"), Reflect("random")):
         first = [e.apply(torch.eye(24)[None, None]) for e in group.sample(3, (24, 24), seeded(3))]
