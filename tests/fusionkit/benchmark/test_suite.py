@@ -12,6 +12,8 @@ from fusionkit.api import installed
 from fusionkit.benchmark.suite import load_suite, suite_schema
 from fusionkit.errors import FusionkitError
 
+COMMITTED = sorted((Path(__file__).parents[3] / "benchmarks").glob("*.yaml"))
+
 SUITE = """\
 name: small
 size: quick
@@ -89,13 +91,12 @@ def test_environment_variables_are_filled_in(write, monkeypatch):
     assert str(config.data["scenes"].component.arguments["root"]) == "/somewhere/tno"
 
 
-@pytest.mark.parametrize("suite", ["fusion", "segmentation", "detection", "ablation"])
+@pytest.mark.parametrize("suite", COMMITTED, ids=lambda path: path.stem)
 def test_the_schema_takes_the_committed_suites_and_finds_mistakes(suite):
     schema = suite_schema(installed().registry)
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
-    path = Path(__file__).parents[3] / "benchmarks" / f"{suite}.yaml"
-    values = yaml.safe_load(path.read_text())
+    values = yaml.safe_load(suite.read_text())
     assert [error.message for error in validator.iter_errors(values)] == []
     task = next(iter(values["tasks"].values()))
     for key, value in (("epoch", 1), ("name", "no-such-task"), ("data", 3)):
@@ -104,13 +105,19 @@ def test_the_schema_takes_the_committed_suites_and_finds_mistakes(suite):
     assert not validator.is_valid(values | {"sizes": {"quick": "data=1"}})
 
 
-@pytest.mark.parametrize("suite", ["fusion", "segmentation", "detection", "ablation"])
-@pytest.mark.parametrize("size", ["quick", "paper"])
+@pytest.mark.parametrize(
+    ("suite", "size"),
+    [
+        pytest.param(path, size, id=f"{path.stem}-{size}")
+        for path in COMMITTED
+        for size in yaml.safe_load(path.read_text()).get("sizes", [None])
+    ],
+)
 def test_committed_suites_load_at_every_size(suite, size, monkeypatch):
     monkeypatch.setenv("FUSIONKIT_DATA", "/data")
-    path = Path(__file__).parents[3] / "benchmarks" / f"{suite}.yaml"
-    config = load(path, f"size={size}")
-    assert {"infrared only", "visible only"} <= set(config.methods)
+    config = load(suite, *([f"size={size}"] if size else []))
+    single = {term.source for term in config.methods.values() if term.source}
+    assert single == set(config.modalities)
     assert config.reference in config.methods
     assert config.tasks
     if size == "quick":
