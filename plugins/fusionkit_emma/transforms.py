@@ -202,7 +202,7 @@ class Reflect(TransformGroup):
 class Dihedral(TransformGroup):
     """The symmetries of the square: no pixel is resampled, so all of the error is the network's.
 
-    Images that are no squares have the three that keep height and width.
+    Images that are no squares have the three that keep height and width, and give those at most.
 
     Args:
         order: ``fixed`` takes them in order; ``random`` draws without return.
@@ -214,13 +214,13 @@ class Dihedral(TransformGroup):
         self.order = order
 
     def sample(self, count: int, size: tuple[int, int], generator: Generator) -> Sequence[Turned]:
-        """Return ``count`` of the seven, or of the three."""
-        there = [Turned(*e) for e in (D4 if size[0] == size[1] else REFLECTIONS)[1:]]
-        if count > len(there):
+        """Return ``count`` of the seven, or, for an oblong, of the three."""
+        if count > len(D4) - 1:
             raise FusionkitError(
-                f"d4: {size[0]}x{size[1]} pixels have {len(there)} symmetries beside the "
-                f"identity, found a count of {count}"
+                f"d4: the group has {len(D4) - 1} elements beside the identity, "
+                f"found a count of {count}"
             )
+        there = [Turned(*e) for e in (D4 if size[0] == size[1] else REFLECTIONS)[1:]]
         if self.order == "random":
             drawn = torch.randperm(len(there), generator=generator).tolist()
             there = [there[k] for k in drawn]

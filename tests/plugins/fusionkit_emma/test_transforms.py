@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fusionkit.errors import FusionkitError
-from fusionkit_emma.transforms import Reflect, Rotate, Shift
+from fusionkit_emma.transforms import Dihedral, Reflect, Rotate, Shift
 
 SIZE = (24, 32)
 
@@ -100,10 +100,20 @@ def test_gradients_flow(x):
         assert leaf.grad.abs().sum() > 0
 
 
+def test_an_oblong_gives_what_symmetries_it_has():
+    # A recipe that asks for all seven trains on square patches and validates on whole images.
+    assert len(Dihedral().sample(7, (9, 9), seeded())) == 7
+    drawn = Dihedral().sample(7, (9, 12), seeded())
+    assert len(drawn) == 3
+    assert all(element.apply(torch.ones(1, 1, 9, 12)).shape[-2:] == (9, 12) for element in drawn)
+
+
 def test_too_many_elements_are_refused():
     with pytest.raises(FusionkitError, match="3 elements beside the identity, found a count of 4"):
         Reflect().sample(4, SIZE, seeded())
     with pytest.raises(FusionkitError, match="at most 4 for images of 3x9"):
         Shift().sample(5, (3, 9), seeded())
+    with pytest.raises(FusionkitError, match="7 elements beside the identity, found a count of 8"):
+        Dihedral().sample(8, (9, 9), seeded())
     with pytest.raises(FusionkitError, match="at most 350"):
         Rotate().sample(351, SIZE, seeded())
