@@ -82,8 +82,7 @@ def run_suite(
             name = method.name
             if data not in (config.methods[name].data or config.data):
                 continue
-            seeded = "" if method.seed is None else f", trained with seed {method.seed}"
-            say(f"fusing {data} by {name}{seeded}")
+            say(f"fusing {data} by {method.label}")
             with ProgressBar("  scenes", len(indices)) as bar:
                 try:
                     fused[data, name, method.seed] = fuse_scenes(
@@ -218,7 +217,7 @@ def _score(
         }
         result = cells.get(key)
         if result is None:
-            say(f"{task_name} on {scenes.name}: {method.name}, seed {seed}")
+            say(f"{task_name} on {scenes.name}: {method.label}, seed {seed}")
             work = folder / "work"
             shutil.rmtree(work, ignore_errors=True)
             make_folder(work)

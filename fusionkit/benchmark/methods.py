@@ -47,6 +47,11 @@ class Method:
     stretch: Stretch = "none"
     seed: int | None = None
 
+    @property
+    def label(self) -> str:
+        """Its name, and the seed of its training if it has several."""
+        return self.name if self.seed is None else f"{self.name} (trained with seed {self.seed})"
+
     def fuse(self, network: Backbone | None, sample: Sample) -> torch.Tensor:
         """Return the fused luminance (1, h, w)."""
         if network is None:

@@ -65,6 +65,9 @@ class Equivariance(Loss):
             them and the identity if not given.
         masked: Count only pixels that the transform leaves valid.
         noise: As for ``sensing``.
+        detach: Take f as given: the term then teaches the network to give T f back from what the
+            sensors see of it. Officially f too is drawn towards the second fusion, which is
+            blurred as long as the sensors are poor, so that the term can be met by blurring f.
     """
 
     name = "equivariance"
@@ -75,25 +78,28 @@ class Equivariance(Loss):
         elements: Annotated[int, Field(ge=1)] | None = None,
         masked: bool = False,
         noise: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        detach: bool = False,
     ):
         super().__init__()
         self.distance = distance or L1Sobel()
         self.elements = elements
         self.masked = masked
         self.noise = noise
+        self.detach = detach
 
     def forward(self, step: FusionStep) -> Float[Tensor, ""]:
-        """Return the distance over the stack, with gradients on both sides."""
-        height, width = step.fused.shape[-2:]
+        """Return the distance over the stack, with gradients on both sides, or the second only."""
+        fused = step.fused.detach() if self.detach else step.fused
+        height, width = fused.shape[-2:]
         drawn: list[TransformElement] = []
         for group, count in step.transforms:
             drawn.extend(group.sample(count, (height, width), step.generator))
         if self.elements is not None:
             kept = torch.randperm(len(drawn), generator=step.generator)[: self.elements]
             drawn = [drawn[k] for k in kept.tolist()]
-            images = [element.apply(step.fused) for element in drawn]
+            images = [element.apply(fused) for element in drawn]
         else:
-            images = [step.fused, *(element.apply(step.fused) for element in drawn)]
+            images = [fused, *(element.apply(fused) for element in drawn)]
         if not images:
             return step.fused.new_zeros(())
         stack = torch.cat(images)
@@ -102,7 +108,7 @@ class Equivariance(Loss):
             masks = [element.valid((height, width)) for element in drawn]
             if self.elements is None:
                 masks.insert(0, torch.ones(height, width, dtype=torch.bool))
-            batch = step.fused.shape[0]
+            batch = fused.shape[0]
             mask = torch.stack(masks)[:, None].repeat_interleave(batch, dim=0).to(stack.device)
         seen = add_noise(stack, self.noise, step.generator)
         sensed = {modality: _sensor(step, modality)(seen) for modality in step.sources}

@@ -294,7 +294,7 @@ def test_a_recipe_trained_with_several_seeds_has_their_mean_and_spread(tmp_path)
     )
     trained = "  trained: {recipe: tiny.yaml, seeds: [3, 5]}\n"
     results, said = bench(tmp_path, SUITE.replace("tasks:", trained + "tasks:"))
-    assert "fusing scenes by trained, trained with seed 5" in said
+    assert "fusing scenes by trained (trained with seed 5)" in said
     cells = [cell for cell in results["cells"] if cell["method"] == "trained"]
     assert [cell["trained with"] for cell in cells] == [3, 5]
     means = [cell["scores"]["MSE"] for cell in cells]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from skimage.metrics import structural_similarity
@@ -119,6 +121,21 @@ def test_sampled_elements_make_a_smaller_stack(masked):
     value = loss(step(backbone=backbone, transforms=[(Shift(), 3), (Rotate(), 3), (Reflect(), 3)]))
     assert seen == [2, 4]
     assert torch.isfinite(value)
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_detached_fused_image_gets_no_gradient_but_the_network_does(detach):
+    gain = torch.tensor(0.9, requires_grad=True)
+    whole = step(backbone=lambda sources: gain * average(sources), transforms=[(Reflect(), 3)])
+    fused = whole.fused.detach().requires_grad_()
+    given = replace(whole, fused=fused)
+    loss = Equivariance(L1(), detach=detach)
+    value = loss(given)
+    assert value.item() == pytest.approx(Equivariance(L1())(given).item())
+    value.backward()
+    assert gain.grad is not None
+    assert gain.grad.item() < 0  # a larger gain gives back more
+    assert (fused.grad is None) == detach
 
 
 def test_noise_comes_from_the_generator_and_keeps_gradients():
