@@ -63,6 +63,7 @@ def main() -> None:
         for name in RECORDS:
             record = (arguments.run / name).read_text(encoding="utf-8")
             # So that config.yaml runs again on another machine.
+            record = record.replace(f"{arguments.run.resolve().parent}/", "runs/")
             write_text(folder / name, record.replace(data, "${FUSIONKIT_DATA}") if data else record)
         print(f"{folder}: {', '.join(RECORDS)}")
 

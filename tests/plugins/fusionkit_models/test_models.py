@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ import fusionkit as fk
 from fusionkit.api import installed
 from fusionkit.functional.collapse import shares, unexplained
 from fusionkit.images import read_image, to_float
-from fusionkit.models import Model
+from fusionkit.models import Model, model_for
 from fusionkit.weights import read_header
 
 ROOT = Path(__file__).parents[3]
-RESULTS = ROOT / "benchmarks" / "results" / "models"
+RESULTS = ROOT / "benchmarks" / "results"
+SUITES = {"emma-ir-vis": "models", "emma-medical": "medical"}
 MODELS = {
     name: model
     for name, model in installed().models.items()
@@ -30,8 +32,22 @@ def model(request) -> Model:
     return MODELS[request.param]
 
 
-def test_there_is_a_model_for_infrared_and_visible():
-    assert "emma-ir-vis" in MODELS
+def test_there_is_a_model_for_each_field():
+    assert set(MODELS) == set(SUITES)
+
+
+@pytest.mark.parametrize(
+    ("sources", "name"),
+    [
+        (("infrared", "visible"), "emma-ir-vis"),
+        (("rgb", "thermal"), "emma-ir-vis"),
+        (("mri", "ct"), "emma-medical"),
+        (("pet", "mri"), "emma-medical"),
+        (("mri", "spect"), "emma-medical"),
+    ],
+)
+def test_the_names_of_the_sources_choose_it(sources, name):
+    assert model_for(sources, MODELS).card.name == name
 
 
 def test_its_file_is_that_of_its_card_and_small(model: Model):
@@ -43,7 +59,7 @@ def test_its_file_is_that_of_its_card_and_small(model: Model):
 
 
 def test_its_run_is_on_record(model: Model):
-    folder = RESULTS / model.card.name
+    folder = RESULTS / "models" / model.card.name
     for name in ("config.yaml", "environment.json", "log.jsonl", "metrics.json"):
         assert (folder / name).stat().st_size
     text = "".join(path.read_text() for path in folder.iterdir())
@@ -52,11 +68,8 @@ def test_its_run_is_on_record(model: Model):
 
 
 def test_its_card_has_the_scores_of_the_committed_table(model: Model):
-    results = json.loads((RESULTS / "results.json").read_text())
     for data, scores in model.card.metrics.items():
-        cell = next(
-            c for c in results["cells"] if (c["method"], c["data"]) == (model.card.name, data)
-        )
+        cell = cell_of(model.card.name, data)
         for metric, value in scores.items():
             mean = np.mean(list(cell["images"][metric].values()))
             assert value == pytest.approx(mean, abs=5e-4), (data, metric)
@@ -75,19 +88,44 @@ def test_it_fuses_any_size_in_colour(model: Model):
     assert fused.std() > 10
 
 
-@pytest.mark.parametrize("stem", ["08", "22"])
-def test_it_scores_on_tno_as_committed_and_carries_both_sources(stem, data_root: Path):
-    folders = {"infrared": "ir", "visible": "vi"}
-    images = {m: read_image(data_root / "tno" / f / f"{stem}.png") for m, f in folders.items()}
-    fused = fk.fuse(fk.load("emma-ir-vis"), images)
-    results = json.loads((RESULTS / "results.json").read_text())
-    cell = next(c for c in results["cells"] if (c["method"], c["data"]) == ("emma-ir-vis", "TNO"))
+@pytest.mark.parametrize(
+    ("name", "data", "scene", "folders"),
+    [
+        ("emma-ir-vis", "TNO", "08", {"infrared": "tno/ir", "visible": "tno/vi"}),
+        ("emma-ir-vis", "TNO", "22", {"infrared": "tno/ir", "visible": "tno/vi"}),
+        (
+            "emma-medical",
+            "held out",
+            "ct-17",
+            {"mri": "harvard/mri_ct/mri", "partner": "harvard/mri_ct/ct"},
+        ),
+        (
+            "emma-medical",
+            "held out",
+            "pet-18",
+            {"mri": "harvard/mri_pet/mri", "partner": "harvard/mri_pet/pet"},
+        ),
+    ],
+)
+def test_it_scores_on_real_pairs_as_committed_and_carries_both_sources(
+    name, data, scene, folders, data_root: Path
+):
+    stem = scene.split("-")[-1]
+    images = {m: read_image(data_root / folder / f"{stem}.png") for m, folder in folders.items()}
+    fused = fk.fuse(fk.load(name), images)
+    cell = cell_of(name, data)
     for metric, value in fk.evaluate(fused, images, metrics=list(cell["images"])).items():
         # Other builds of torch round differently; a grey level here and there.
-        assert value == pytest.approx(cell["images"][metric][stem], rel=5e-3), metric
+        assert value == pytest.approx(cell["images"][metric][scene], rel=5e-3), metric
     tensors = [plane(image) for image in images.values()]
     assert shares(plane(fused), tensors).min() > 0.5
     assert unexplained(plane(fused), tensors).max() < 0.15
+
+
+def cell_of(name: str, data: str) -> dict[str, Any]:
+    """Return the committed cell of a model on a data set."""
+    results = json.loads((RESULTS / SUITES[name] / "results.json").read_text())
+    return next(c for c in results["cells"] if (c["method"], c["data"]) == (name, data))
 
 
 def plane(image: np.ndarray) -> torch.Tensor:
