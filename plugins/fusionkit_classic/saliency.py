@@ -19,12 +19,15 @@ class Saliency(Backbone):
 
     A pixel of a base stands out as far as it differs from all others of its image (the histogram
     contrast of Zhai and Shah, 2006, which Ma et al., 2017, fuse by): V(p) = mean_q |I(p) - I(q)|.
-    Averaging bases halves the contrast of a hot target; weighting keeps it. Of two sources each
-    has the weight 1/2 + (V_1 - V_2) / 2, V in 0 .. 1; of more, 1/m + (V - mean V) / m.
+    Averaging bases halves the contrast of a hot target; weighting keeps it. Each of m sources has
+    the weight 1/m + (strength (V - mean V) + brightness (I - mean I)) / 2, V and I in 0 .. 1, kept
+    within 0 .. 1. Where one source is burnt out and the other black, as the sky often is, both
+    stand out; the halo of bright edges against a half-bright sky goes where brightness decides.
 
     Args:
         levels: Number of detail levels; fewer where the image has not that many.
-        strength: Factor of the differences of saliency; 0 averages the bases.
+        strength: Factor of the differences of saliency.
+        brightness: Factor of the differences of intensity; with both 0 the bases are averaged.
     """
 
     name = "saliency"
@@ -33,17 +36,20 @@ class Saliency(Backbone):
         self,
         levels: Annotated[int, Field(ge=1, le=10)] = 4,
         strength: Annotated[float, Field(ge=0)] = 1.0,
+        brightness: Annotated[float, Field(ge=0)] = 0.0,
     ):
         super().__init__()
         self.levels = levels
         self.strength = strength
+        self.brightness = brightness
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
         """Fuse; sources that are equal come back."""
         details, base = decompose(stack(sources), self.levels)
         contrast = histogram_contrast(base)
         offset = self.strength * (contrast - contrast.mean(dim=0))
-        weights = ((1 + offset * base.shape[0] / 2) / base.shape[0]).clamp(0, 1)
+        offset = offset + self.brightness * (base - base.mean(dim=0))
+        weights = (1 / base.shape[0] + offset / 2).clamp(0, 1)
         fused = (weights * base).sum(dim=0) / weights.sum(dim=0).clamp_min(1e-6)
         return recompose([most_active(level) for level in details], fused).clamp(0, 1)
 

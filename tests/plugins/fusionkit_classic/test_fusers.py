@@ -128,6 +128,33 @@ def test_histogram_contrast_is_the_mean_distance_to_all_pixels():
     assert torch.allclose(saliency.histogram_contrast(x), expected, atol=1e-5)
 
 
+def test_brightness_takes_the_halo_from_an_edge_against_a_burnt_out_sky():
+    sky = torch.zeros(1, 1, 192, 64, dtype=torch.bool)
+    sky[:, :, :112] = True
+    sources = {"infrared": torch.where(sky, 0.1, 0.5), "visible": torch.where(sky, 1.0, 0.35)}
+
+    def halo(brightness):
+        fuser = fk.build("backbone", name="saliency", levels=5, brightness=brightness)
+        rows = fuser(sources).mean(dim=(0, 1, 3))
+        return float(rows[104:112].mean() - rows[:32].mean())
+
+    assert halo(0.0) > 0.2
+    assert abs(halo(2.0)) < halo(0.0) / 3
+
+
+def test_the_weights_of_the_bases_are_those_of_the_docstring():
+    sources = random_images(1, 1, 24, 24)
+    x = torch.stack(list(sources.values()))
+    fuser = saliency.Saliency(levels=1, strength=1.5, brightness=2.5)
+    details, base = pyramid.decompose(x, 1)
+    contrast = saliency.histogram_contrast(base)
+    terms = 1.5 * (contrast - contrast.mean(0)) + 2.5 * (base - base.mean(0))
+    weight = (0.5 + terms / 2).clamp(0, 1)
+    fused = (weight * base).sum(0) / weight.sum(0)
+    expected = pyramid.recompose([pyramid.most_active(level) for level in details], fused)
+    assert torch.allclose(fuser(sources), expected.clamp(0, 1), atol=1e-6)
+
+
 def test_on_real_pairs_all_but_average_sharpen(data_root):
     def grey(path):
         return torch.from_numpy(np.array(Image.open(path).convert("L"))).float()[None, None] / 255
