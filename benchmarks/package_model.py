@@ -1,6 +1,6 @@
 """Turns a finished run into a model that a plugin ships: half-precision weights, and its records.
 
-python benchmarks/package_model.py runs/emma-real plugins/fusionkit_models/emma-ir-vis.yaml \
+python benchmarks/package_model.py runs/emma-plus plugins/fusionkit_models/emma-ir-vis.yaml \
     --source infrared=DATA/tno/ir --source visible=DATA/tno/vi --records benchmarks/results/models
 
 The card must be there; `weights` and `sha256` of it are filled in. Weights are stored as float16 if
