@@ -17,6 +17,11 @@ __all__ = ["Document", "read_yaml"]
 
 Location = tuple[str | int, ...]
 
+_KEY = re.compile(r'"[^"]+"|[^".=]+')
+_ASSIGNMENT = re.compile(
+    rf"(?P<path>(?:{_KEY.pattern})(?:\.(?:{_KEY.pattern}))*)=(?P<value>.*)", re.S
+)
+
 
 class Document:
     """The values of a YAML file, and the line that each came from.
@@ -70,20 +75,23 @@ class Document:
     def override(self, assignment: str) -> None:
         """Apply ``a.b.c=value``: list items by index or by their ``name``; the value is YAML.
 
+        A key that holds a dot or an equals sign is put in double quotes: ``a."b 1.0".c=value``.
+
         Overriding the ``name`` of a component drops its other arguments, which belonged to the
         component of the old name.
 
         Raises:
             FusionkitError: if it is no assignment, or its path leads nowhere.
         """
-        path, equals, text = assignment.partition("=")
-        keys = path.strip().split(".")
-        if not equals or not all(keys):
+        match = _ASSIGNMENT.fullmatch(assignment)
+        if match is None:
             raise FusionkitError(
-                f"expected an override as key=value (data.size=64), found {assignment!r}"
+                f'expected an override as key=value (data.size=64; a key is "quoted" if it holds '
+                f"a dot), found {assignment!r}"
             )
+        keys = [key.strip().strip('"') for key in _KEY.findall(match["path"])]
         try:
-            value = yaml.load(text, Loader=_Loader)
+            value = yaml.load(match["value"], Loader=_Loader)
         except yaml.YAMLError as error:
             raise FusionkitError(
                 f"the override {assignment!r} has a value that is no YAML: "

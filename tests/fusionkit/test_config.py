@@ -12,6 +12,7 @@ import yaml
 from fusionkit.config import json_schema, load_config
 from fusionkit.errors import FusionkitError
 from fusionkit.plugins import load_plugins
+from fusionkit.yamlfile import read_yaml
 
 MINIMAL = """\
 name: small
@@ -151,6 +152,20 @@ def test_overrides_by_key_index_and_name(load):
     assert config.sensors["visible"].arguments["width"] == 3
 
 
+def test_a_key_with_dots_is_quoted(tmp_path):
+    path = tmp_path / "suite.yaml"
+    path.write_text("methods:\n  weight 1.0: {change: []}\n  plain: {change: []}\n")
+    document = read_yaml(path)
+    document.override('methods."weight 1.0".change=[a.b="c.d"]')
+    document.override('methods."a=b, 0.5".source=visible')
+    document.override('"methods".plain.change=[x=1]')
+    assert document.values["methods"] == {
+        "weight 1.0": {"change": ['a.b="c.d"']},
+        "plain": {"change": ["x=1"]},
+        "a=b, 0.5": {"source": "visible"},
+    }
+
+
 def test_another_component_drops_the_arguments_of_the_old_one(load, tmp_path):
     # in whichever order they are given
     for overrides in (
@@ -173,6 +188,8 @@ def test_overrides_can_add_a_section(load, tmp_path):
     ("override", "message"),
     [
         ("seed", "expected an override as key=value"),
+        ("data..size=1", "expected an override as key=value"),
+        ('data."size=1', 'expected an override as key=value .*"quoted" if it holds a dot'),
         ("stages.train-sensor.epochs=1", r"'train-sensor' is not there .*mean 'train-sensors'"),
         ("stages.9.epochs=1", r"'9' is not there \(items: 0 to 1"),
         ("name.x=1", "name is 'small', which has no key 'x'"),
