@@ -1,0 +1,144 @@
+"""All commands as a user types them: help, and what is wrong in one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+
+def test_help_costs_no_torch():
+    code = (
+        "import sys; sys.argv=['fusionkit','--help']\nfrom fusionkit import cli\ntry: cli.main()\n"
+    )
+    code += "except SystemExit: pass\nassert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for command in ("run", "fuse", "metrics", "plugins", "schema", "convert", "doctor"):
+        assert command in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fuse", "-o", "x", "--backbone", "max", "--source", "ir"], "expected --source MODALITY"),
+        (
+            ["fuse", "-o", "x", "--backbone", "max", "--source", "a=b"],
+            "two or more sources, found 1",
+        ),
+        (["run", "emme.yaml"], "did you mean 'emma.yaml'"),
+        (["run", "emma.yaml", "stages.train-sensors.epochs=x"], "stages[0].epochs"),
+        (["plugins", "show", "backbone", "ufusr"], "did you mean 'ufuser'"),
+        (["convert", "no.pth", "x.safetensors", "--as", "ufuser"], "there is no file no.pth"),
+    ],
+)
+def test_wrong_commands(fusionkit, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, said = fusionkit(*arguments)
+    assert code == 2
+    assert message in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_emma_the_core_starts_and_says_what_is_missing(fusionkit, monkeypatch):
+    from fusionkit import api, plugins
+
+    entry_points = [
+        e
+        for e in plugins.importlib.metadata.entry_points(group=plugins.GROUP)
+        if e.name != "fusionkit-emma"
+    ]
+    left = plugins.load_plugins(entry_points)
+    monkeypatch.setattr(api, "installed", lambda: left)
+    code, out, _ = fusionkit("plugins", "list")
+    assert code == 0
+    assert "ufuser" not in out
+    assert "laplacian-pyramid" in out
+    code, _, said = fusionkit("run", "emma.yaml")
+    assert code == 2
+    assert "emma.yaml is neither a file nor a recipe of an installed plugin" in said
+    recipe = Path(plugins.__file__).parents[1] / "plugins/fusionkit_emma/recipes/emma.yaml"
+    code, _, said = fusionkit("run", recipe)
+    assert code == 2
+    for what in (
+        "no installed plugin brings any sensor",
+        "no backbone 'ufuser' is installed",
+        "no installed plugin brings any transform",
+        "no stage 'train-sensors'",
+    ):
+        assert what in said
+
+
+def broken_png(root: Path) -> None:
+    data = (root / "vi" / "b.png").read_bytes()
+    (root / "vi" / "b.png").write_bytes(data[: len(data) // 2])
+
+
+def unequal(root: Path) -> None:
+    Image.new("L", (10, 10)).save(root / "ir" / "b.png")
+
+
+def nan_tiff(root: Path) -> None:
+    (root / "ir" / "b.png").unlink()
+    pixels = np.full((50, 67), 0.5, np.float32)
+    pixels[3, 4] = np.nan
+    tifffile.imwrite(root / "ir" / "b.tif", pixels)
+
+
+def lonely(root: Path) -> None:
+    (root / "ir" / "b.png").unlink()
+
+
+def empty(root: Path) -> None:
+    for path in (root / "ir").iterdir():
+        path.unlink()
+
+
+def missing(root: Path) -> None:
+    empty(root)
+    (root / "ir").rmdir()
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (broken_png, "b.png is damaged"),
+        (unequal, "1 pair of unequal size (height x width): b (infrared 10x10, visible 50x67)"),
+        (nan_tiff, "b.tif: 1 pixels are NaN or infinite, the first at row 3, column 4"),
+        (lonely, "b (no infrared)"),
+        (empty, "ir has no images"),
+        (missing, "there is no folder"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+@pytest.mark.parametrize("command", ["fuse", "run"])
+def test_bad_images_get_one_sentence_and_exit_code_2(
+    fusionkit, pairs, sources, harm, message, command
+):
+    harm(pairs)
+    if command == "fuse":
+        code, out, said = fusionkit("fuse", *sources, "-o", pairs / "out", "--backbone", "average")
+    else:
+        code, out, said = fusionkit(
+            "run",
+            "emma.yaml",
+            "data.name=paired-folders",
+            f"data.folders.infrared={pairs / 'ir'}",
+            f"data.folders.visible={pairs / 'vi'}",
+            "data.patch=48",
+            "--out",
+            pairs / "out",
+        )
+        assert not (pairs / "out").exists()
+    assert code == 2
+    assert out == ""
+    assert said.startswith("error: ")
+    assert message in said
+    assert "Traceback" not in said
+    # nothing half: only whole images of whole pairs
+    assert [p.name for p in (pairs / "out").glob("*")] in ([], ["a.png"])

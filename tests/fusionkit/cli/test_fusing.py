@@ -1,0 +1,165 @@
+"""``fusionkit fuse`` as a user types it: output, files, exit codes, messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import fusionkit as fk
+from fusionkit.api import installed
+from fusionkit.images import read_image
+from fusionkit.models import read_model
+
+
+def test_single_files_and_a_saved_model(fusionkit, pairs):
+    fk.save(fk.build("backbone", name="ufuser", channels=[4, 8], heads=4), pairs / "m.safetensors")
+    one = [
+        "--source",
+        f"infrared={pairs / 'ir/a.png'}",
+        "--source",
+        f"visible={pairs / 'vi/a.png'}",
+    ]
+    code, _, _ = fusionkit("fuse", *one, "-o", pairs / "x.tif", "--model", pairs / "m.safetensors")
+    assert code == 0
+    assert tifffile.imread(pairs / "x.tif").shape == (50, 67, 3)
+    code, _, _ = fusionkit(
+        "fuse",
+        *one,
+        "-o",
+        pairs / "y.png",
+        "--backbone",
+        "max",
+        "--colour",
+        "none",
+        "--stretch",
+        "minmax",
+    )
+    assert code == 0
+    grey = np.asarray(Image.open(pairs / "y.png"))
+    assert grey.shape == (50, 67)
+    assert (grey.min(), grey.max()) == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "x", "--backbone", "max"], "give --model or --backbone, not both"),
+        (["--model", "nowhere"], "there is no run folder or weights file nowhere, nor a model"),
+        (["--model", "no/where"], "there is no run folder or weights file no/where"),
+        (["--backbone", "ufuser"], "has weights that must be trained first"),
+        (["--backbone", "max", "--colour", "visual"], "did you mean 'visible'"),
+    ],
+)
+def test_wrong_models(fusionkit, pairs, sources, arguments, message):
+    code, _, said = fusionkit("fuse", *sources, "-o", pairs / "out", *arguments)
+    assert code == 2
+    assert message in said
+
+
+def test_the_model_of_the_sources_is_taken_if_none_is_named(
+    fusionkit, pairs, monkeypatch, write_model
+):
+    model = write_model(pairs, accepts={"infrared": ["hot"], "visible": ["cold"]})
+    monkeypatch.setattr(installed(), "models", {"small": read_model(model)})
+    named = ["--source", f"hot={pairs / 'ir'}", "--source", f"cold={pairs / 'vi'}"]
+    code, _, said = fusionkit("fuse", *named, "-o", pairs / "out")
+    assert code == 0, said
+    assert "model: small" in said
+    fused = read_image(pairs / "out" / "a.png")
+    assert fused.shape == (50, 67, 3)
+    images = {
+        m: read_image(pairs / d / "a.png") for m, d in (("infrared", "ir"), ("visible", "vi"))
+    }
+    assert np.array_equal(fused, fk.fuse(fk.load(pairs / "small.safetensors"), images))
+    code, _, said = fusionkit("fuse", *named, "-o", pairs / "again", "--model", "small")
+    assert code == 0, said
+    assert np.array_equal(read_image(pairs / "again" / "a.png"), fused)
+    code, _, said = fusionkit("fuse", "--source", "a=x", "--source", "b=y", "-o", pairs / "out")
+    assert code == 2
+    assert "no installed model for the sources a, b (models: small: infrared, visible)" in said
+
+
+def thermal(root: Path) -> None:
+    """Replace the infrared images by counts of a smaller camera."""
+    generator = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (root / "ir" / f"{name}.png").unlink()
+        counts = generator.integers(7000, 9000, (25, 33)).astype(np.uint16)
+        tifffile.imwrite(root / "ir" / f"{name}.tif", counts)
+
+
+def test_counts_of_a_small_camera_are_windowed_resampled_and_aligned(fusionkit, pairs, sources):
+    thermal(pairs)
+    command = ["fuse", *sources, "--backbone", "average"]
+    code, out, said = fusionkit(*command, "-o", pairs / "out", "--align")
+    assert code == 0
+    assert out == ""
+    lines = said.splitlines()
+    assert lines[0].startswith("infrared: values 70")
+    assert lines[0].endswith(
+        "(0.5 % to 99.5 % of 2 images) become 0 to 1; another window: --window infrared=LOW:HIGH"
+    )
+    assert "infrared: 2 images of 25x33 resampled to 50x67" in lines
+    assert any(line.startswith("infrared: 0 of 2 images moved; 2 left, as no") for line in lines)
+    assert lines[-1] == f"2 fused images in {pairs / 'out'}"
+    window = ["--window", "infrared=7000:9000"]
+    code, _, said = fusionkit(*command, "-o", pairs / "own", *window)
+    assert code == 0
+    assert "become 0 to 1" not in said
+    code, _, said = fusionkit(*command, "-o", pairs / "full", "--window", "infrared=full")
+    assert code == 0
+    means = [np.asarray(Image.open(pairs / o / "a.png")).mean() for o in ("out", "own", "full")]
+    assert abs(means[0] - means[1]) < 5
+    assert means[2] < means[0] - 30
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        ("7000:9000", "expected --window MODALITY=LOW:HIGH, MODALITY=LOW%:HIGH%"),
+        ("infrared=7000", "the window of infrared: expected LOW:HIGH (7000:9000)"),
+        ("infrard=1:2", "windows: expected one of the sources infrared, visible, found 'infrard'"),
+        ("infrared=9:1", "expected a low value below the high one, found 9 and 1"),
+    ],
+)
+def test_wrong_windows(fusionkit, pairs, sources, window, message):
+    code, out, said = fusionkit(
+        "fuse", *sources, "-o", pairs / "out", "--backbone", "max", "--window", window
+    )
+    assert (code, out) == (2, "")
+    assert said.startswith("error: ")
+    assert message in said
+    assert not (pairs / "out").exists()
+
+
+def test_another_field_of_view_is_refused(fusionkit, pairs, sources):
+    Image.new("L", (40, 40)).save(pairs / "ir" / "b.png")
+    code, _, said = fusionkit("fuse", *sources, "-o", pairs / "out", "--backbone", "max")
+    assert code == 2
+    assert "b (infrared 40x40, visible 50x67); only images of one aspect ratio" in said
+    assert "crop them alike" in said
+    assert not (pairs / "out").exists()
+    code, _, said = fusionkit("audit", *sources, "--backbone", "max", "-o", pairs / "audit")
+    assert "registered pixel by pixel" in said
+
+
+def test_an_output_that_is_a_file(fusionkit, pairs, sources):
+    (pairs / "out").write_text("x")
+    code, _, said = fusionkit("fuse", *sources, "-o", pairs / "out", "--backbone", "max")
+    assert code == 2
+    assert "a file stands there" in said
+
+
+def test_fusing_symmetrized(fusionkit, pairs, sources):
+    for group in ("none", "d4"):
+        code, _, _ = fusionkit(
+            "fuse", *sources, "-o", pairs / group, "--backbone", "average",
+            "--symmetrize", group,
+        )  # fmt: skip
+        assert code == 0
+    one, other = (np.asarray(Image.open(pairs / group / "a.png")) for group in ("none", "d4"))
+    assert (one == other).all()  # a pointwise fuser is symmetric as it is

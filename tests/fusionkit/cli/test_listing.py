@@ -1,0 +1,42 @@
+"""What is installed, as a user asks for it: plugins, schema, doctor and models."""
+
+from __future__ import annotations
+
+import json
+
+from fusionkit.api import installed
+from fusionkit.models import read_model
+
+
+def test_plugins_schema_and_doctor(fusionkit):
+    code, out, _ = fusionkit("plugins", "list")
+    assert code == 0
+    assert "ufuser  (fusionkit-emma)" in out
+    assert "emma.yaml" in out
+    code, out, _ = fusionkit("plugins", "show", "loss", "equivariance")
+    assert code == 0
+    assert "elements: None" in out
+    code, out, _ = fusionkit("schema")
+    assert json.loads(out)["$defs"]["backbone"]["oneOf"]
+    code, out, _ = fusionkit("schema", "--suite")
+    assert json.loads(out)["properties"]["methods"]
+    code, out, _ = fusionkit("doctor")
+    assert code == 0
+    assert "torch" in out
+    assert "fusionkit-emma (fusionkit-mmif" in out
+
+
+def test_models_are_listed_and_their_cards_printed(fusionkit, tmp_path, monkeypatch, write_model):
+    monkeypatch.setattr(installed(), "models", {"small": read_model(write_model(tmp_path))})
+    code, out, _ = fusionkit("models")
+    assert code == 0
+    assert "small" in out
+    assert "infrared, visible" in out
+    code, out, _ = fusionkit("models", "small")
+    assert code == 0
+    assert "TNO: EN 6.5, VIF 0.6123" in out
+    code, _, said = fusionkit("models", "smal")
+    assert code == 2
+    assert "did you mean 'small'" in said
+    monkeypatch.setattr(installed(), "models", {})
+    assert "no installed plugin ships a trained model" in fusionkit("models")[2]
