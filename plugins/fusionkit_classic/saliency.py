@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -23,11 +23,14 @@ class Saliency(Backbone):
     the weight 1/m + (strength (V - mean V) + brightness (I - mean I)) / 2, V and I in 0 .. 1, kept
     within 0 .. 1. Where one source is burnt out and the other black, as the sky often is, both
     stand out; the halo of bright edges against a half-bright sky goes where brightness decides.
+    Elsewhere the brighter base only makes the image pale, hence ``where: conflict``, which scales
+    brightness by clamp((max I - 0.5) / 0.3) clamp((0.5 - min I) / 0.3), clamped to 0 .. 1.
 
     Args:
         levels: Number of detail levels; fewer where the image has not that many.
         strength: Factor of the differences of saliency.
         brightness: Factor of the differences of intensity; with both 0 the bases are averaged.
+        where: Brightness counts ``everywhere``, or only where a bright and a dark base conflict.
     """
 
     name = "saliency"
@@ -37,21 +40,33 @@ class Saliency(Backbone):
         levels: Annotated[int, Field(ge=1, le=10)] = 4,
         strength: Annotated[float, Field(ge=0)] = 1.0,
         brightness: Annotated[float, Field(ge=0)] = 0.0,
+        where: Literal["everywhere", "conflict"] = "everywhere",
     ):
         super().__init__()
         self.levels = levels
         self.strength = strength
         self.brightness = brightness
+        self.where: Literal["everywhere", "conflict"] = where
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
         """Fuse; sources that are equal come back."""
         details, base = decompose(stack(sources), self.levels)
         contrast = histogram_contrast(base)
         offset = self.strength * (contrast - contrast.mean(dim=0))
-        offset = offset + self.brightness * (base - base.mean(dim=0))
+        brighter = base - base.mean(dim=0)
+        if self.where == "conflict":
+            brighter = brighter * conflict(base)
+        offset = offset + self.brightness * brighter
         weights = (1 / base.shape[0] + offset / 2).clamp(0, 1)
         fused = (weights * base).sum(dim=0) / weights.sum(dim=0).clamp_min(1e-6)
         return recompose([most_active(level) for level in details], fused).clamp(0, 1)
+
+
+def conflict(bases: Float[Tensor, "m b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Return 1 where one base is above 0.8 and another below 0.2, 0 where all are on one side."""
+    bright = ((bases.amax(dim=0) - 0.5) / 0.3).clamp(0, 1)
+    dark = ((0.5 - bases.amin(dim=0)) / 0.3).clamp(0, 1)
+    return bright * dark
 
 
 def histogram_contrast(x: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:

@@ -53,8 +53,8 @@ class TrainBackbone(Stage):
         clip: Largest norm of the gradient; not clipped if left out.
         warm_start: Epochs before those, in which the backbone learns to repeat the teacher.
         warm_lr: Learning rate of the warm start.
-        anchor: Weight of the distance to the teacher beside the losses; falls to zero linearly
-            over the epochs.
+        anchor: Weight of the distance to the teacher beside the losses, at first.
+        anchor_end: What that weight goes to, linearly over the steps.
         distance: Of the warm start and the anchor; ``l1-sobel`` if left out.
         ema: Decay per step of a moving average of the weights, saved as ``teacher``, which
             ``teacher: self`` learns from; 0 for none. The first steps decay faster, by
@@ -83,6 +83,7 @@ class TrainBackbone(Stage):
         warm_start: Annotated[int, Field(ge=0)] = 0,
         warm_lr: Annotated[float, Field(gt=0)] = 2e-3,
         anchor: Annotated[float, Field(ge=0)] = 0.0,
+        anchor_end: Annotated[float, Field(ge=0)] = 0.0,
         distance: Distance | None = None,
         ema: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         keep: Literal["last", "average"] = "last",
@@ -99,7 +100,8 @@ class TrainBackbone(Stage):
         self.decay_epochs, self.decay_rate = decay_epochs, decay_rate
         self.warmup_steps = warmup_steps
         self.crop, self.augment, self.blend, self.clip = crop, augment, blend, clip
-        self.warm_start, self.warm_lr, self.anchor = warm_start, warm_lr, anchor
+        self.warm_start, self.warm_lr = warm_start, warm_lr
+        self.anchor, self.anchor_end = anchor, anchor_end
         self.distance = distance or L1Sobel()
         self.ema, self.keep, self.val_pairs = ema, keep, val_pairs
         if epochs == 0:
@@ -112,7 +114,7 @@ class TrainBackbone(Stage):
             raise FusionkitError(f"the backbone {backbone.name!r} has nothing to train")
         if self.epochs and not run.config.losses:
             raise FusionkitError("needs `losses`; there are none")
-        if (self.warm_start or self.anchor) and not run.config.teacher:
+        if (self.warm_start or self.anchor or self.anchor_end) and not run.config.teacher:
             raise FusionkitError("warm_start and anchor need a `teacher`; there is none")
         strides = {backbone.stride, *(sensor.stride for sensor in run.sensors().values())}
         check_side(run, self.crop, math.lcm(*strides), "the networks")
@@ -231,8 +233,9 @@ class TrainBackbone(Stage):
         return kept
 
     def _anchor_at(self, step: int, steps_per_epoch: int) -> float:
-        """Fade from ``anchor`` to 0 over the training."""
-        return self.anchor * max(0.0, 1 - step / max(1, self.epochs * steps_per_epoch))
+        """Go from ``anchor`` to ``anchor_end`` over the training."""
+        done = min(1.0, step / max(1, self.epochs * steps_per_epoch))
+        return self.anchor + done * (self.anchor_end - self.anchor)
 
     @torch.no_grad()
     def _validate(

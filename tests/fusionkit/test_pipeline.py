@@ -86,6 +86,17 @@ def test_a_run_writes_all_it_promises(run, tmp_path):
     assert model.spec.name == "ufuser"
 
 
+def test_the_anchor_goes_from_one_weight_to_the_other(run):
+    logged = lines(run("stages.1.anchor=2.0", "stages.1.anchor_end=1.0").folder)
+    weights = [
+        (line["loss"] - line["loss/sensing"] - 0.1 * line["loss/equivariance"])
+        / line["loss/teacher"]
+        for line in logged
+        if "loss/sensing" in line
+    ]
+    assert weights == pytest.approx([2.0, 1.75, 1.5, 1.25], abs=1e-3)
+
+
 def test_the_same_seed_gives_the_same_weights_another_seed_others(run):
     first = load_file(run(folder="a").weights_file("backbone"))
     again = load_file(run(folder="b").weights_file("backbone"))

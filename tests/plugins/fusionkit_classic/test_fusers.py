@@ -133,13 +133,26 @@ def test_brightness_takes_the_halo_from_an_edge_against_a_burnt_out_sky():
     sky[:, :, :112] = True
     sources = {"infrared": torch.where(sky, 0.1, 0.5), "visible": torch.where(sky, 1.0, 0.35)}
 
-    def halo(brightness):
-        fuser = fk.build("backbone", name="saliency", levels=5, brightness=brightness)
+    def halo(brightness, where="everywhere"):
+        fuser = fk.build("backbone", name="saliency", levels=5, brightness=brightness, where=where)
         rows = fuser(sources).mean(dim=(0, 1, 3))
         return float(rows[104:112].mean() - rows[:32].mean())
 
     assert halo(0.0) > 0.2
     assert abs(halo(2.0)) < halo(0.0) / 3
+    assert abs(halo(4.0, "conflict")) < halo(0.0) / 2.5
+
+
+def test_brightness_in_conflict_leaves_alone_what_is_bright_or_dark_in_both_sources():
+    ramp = torch.linspace(0, 0.4, 64).expand(1, 1, 64, 64)
+    for offset in (0.1, 0.55):
+        sources = {"infrared": ramp + offset, "visible": ramp.flip(-1) + offset}
+        plain, everywhere, conflict = (
+            fk.build("backbone", name="saliency", levels=3, **options)(sources)
+            for options in ({}, {"brightness": 4.0}, {"brightness": 4.0, "where": "conflict"})
+        )
+        assert torch.equal(conflict, plain)
+        assert float((everywhere - plain).mean()) > 0.02
 
 
 def test_the_weights_of_the_bases_are_those_of_the_docstring():
