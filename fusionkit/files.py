@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from fusionkit.errors import FusionkitError
 
-__all__ = ["make_folder", "replacing", "write_json", "write_text"]
+__all__ = ["locked", "make_folder", "replacing", "write_json", "write_text"]
 
 
 @contextmanager
@@ -71,3 +73,25 @@ def make_folder(folder: Path) -> None:
         raise FusionkitError(f"{folder} can't be an output folder: a file stands there") from None
     except OSError as error:
         raise FusionkitError(f"the folder {folder} can't be written: {error.strerror}") from None
+
+
+@contextmanager
+def locked(path: Path, busy: str | None = None) -> Iterator[None]:
+    """Hold a lock file that one process at a time can hold; it is free again if that one dies.
+
+    Args:
+        path: The lock file, in a folder that is there.
+        busy: What to say if another process holds it; it is waited for if left out.
+
+    Raises:
+        FusionkitError: ``busy``, if another process holds it.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if busy is None else 0)
+    except Timeout:
+        raise FusionkitError(busy or f"{path} is held by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from fusionkit.config import LoadedConfig
 from fusionkit.errors import FusionkitError
-from fusionkit.files import write_json
+from fusionkit.files import locked, make_folder, write_json
+from fusionkit.interfaces import Stage
 from fusionkit.plugins import Plugins
 from fusionkit.run import Run
 
@@ -37,8 +39,9 @@ def run_pipeline(
         say: Told in a line what happens.
 
     Raises:
-        FusionkitError: for what is wrong with the data or a component, before any stage runs; or
-            if the folder holds a run with another configuration and ``restart`` is not set.
+        FusionkitError: for what is wrong with the data or a component, before any stage runs; if
+            the folder holds a run with another configuration and ``restart`` is not set; or if
+            another command works in it.
     """
     run = Run(folder, loaded, plugins)
     stages = run.stages()
@@ -54,12 +57,41 @@ def run_pipeline(
             raise run.error(("stages", index), error) from error
 
     fabric = _fabric(run)
+    with _alone(run, fabric):
+        _walk(run, fabric, stages, changed, say)
+    return run
+
+
+def _alone(run: Run, fabric: Fabric) -> AbstractContextManager[None]:
+    """Refuse a folder in which another command works; held by the first process only."""
+    # Before the launch every process is the global first; then it is known by its other ranks.
+    if fabric.global_rank or fabric.local_rank or fabric.node_rank:
+        return nullcontext()
+    make_folder(_lock_of(run).parent)
+    return locked(
+        _lock_of(run),
+        f"another fusionkit is at work in {run.folder}; wait until it has finished, or give this "
+        f"run another name: name=...",
+    )
+
+
+def _lock_of(run: Run) -> Path:
+    return run.folder / "checkpoints" / "lock"
+
+
+def _walk(
+    run: Run,
+    fabric: Fabric,
+    stages: Sequence[tuple[str, Stage]],
+    changed: str | None,
+    say: Callable[[str], None],
+) -> None:
     fabric.launch()
     run.open(fabric)
     if fabric.is_global_zero:
         if changed is not None:
             run.forget_from(changed)
-        write_json(folder / "checkpoints" / "digests.json", run.digests())
+        write_json(run.folder / "checkpoints" / "digests.json", run.digests())
     fabric.barrier()
     for key, stage in stages:
         if key in run.done():
@@ -75,13 +107,13 @@ def run_pipeline(
             run.mark_done(key)
         fabric.barrier()
     run.stage = ""
-    return run
 
 
 def _first_change(run: Run, restart: bool) -> str | None:
     """Return the stage to run again from, None to go on; refuse to overwrite another run."""
     folder, digests = run.folder, run.digests()
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.yaml").is_file():
+    ours = (folder / "config.yaml").is_file() or _lock_of(run).is_file()
+    if folder.is_dir() and any(folder.iterdir()) and not ours:
         raise FusionkitError(
             f"{folder} exists and is no run folder (it has no config.yaml); "
             f"give the run another name: name=..."

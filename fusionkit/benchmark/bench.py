@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -217,29 +216,21 @@ def _score(
         }
         result = cells.get(key)
         if result is None:
-            say(f"{task_name} on {scenes.name}: {method.label}, seed {seed}")
-            work = folder / "work"
-            shutil.rmtree(work, ignore_errors=True)
-            make_folder(work)
-            task = _task(suite, plugins, task_name, term)
-            task.context = TaskContext(
-                seed=seed,
-                folder=work.resolve(),
-                accelerator=_accelerator(config.accelerator),
-                mask_classes=scenes.dataset.mask_classes,
-                box_classes=scenes.dataset.box_classes,
-                modalities=config.modalities,
-            )
-            task.fit(train)
-            result = {
-                "scores": dict(task.score(test)),
-                "images": {name: dict(v) for name, v in task.per_image().items()},
-                "predictions": {
-                    name: kept(value) for name, value in list(task.predictions().items())[:_KEPT]
-                },
-            }
-            cells.put(key, result)
-            shutil.rmtree(work, ignore_errors=True)
+            with cells.claim(key, folder / "work") as work:
+                result = cells.get(key)
+                if result is None:
+                    say(f"{task_name} on {scenes.name}: {method.label}, seed {seed}")
+                    task = _task(suite, plugins, task_name, term)
+                    task.context = TaskContext(
+                        seed=seed,
+                        folder=work,
+                        accelerator=_accelerator(config.accelerator),
+                        mask_classes=scenes.dataset.mask_classes,
+                        box_classes=scenes.dataset.box_classes,
+                        modalities=config.modalities,
+                    )
+                    result = _computed(task, train, test)
+                    cells.put(key, result)
         rows.append(
             {
                 "task": task_name,
@@ -253,6 +244,18 @@ def _score(
             }
         )
     return rows
+
+
+def _computed(task: Task, train: Sequence[Sample], test: Sequence[Sample]) -> dict[str, Any]:
+    """Train and score a task whose context is set; return what a cell holds."""
+    task.fit(train)
+    return {
+        "scores": dict(task.score(test)),
+        "images": {name: dict(v) for name, v in task.per_image().items()},
+        "predictions": {
+            name: kept(value) for name, value in list(task.predictions().items())[:_KEPT]
+        },
+    }
 
 
 class _Fused(Sequence[Sample]):

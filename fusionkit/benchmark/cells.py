@@ -6,13 +6,15 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fusionkit.files import make_folder, write_json
+from fusionkit.files import locked, make_folder, write_json
 from fusionkit.images import SUFFIXES
 from fusionkit.interfaces import ComponentSpec
 from fusionkit.registry import Registry
@@ -48,6 +50,25 @@ class Cells:
             return None
         self.found += 1
         return json.loads(path.read_text(encoding="utf-8"))["result"]
+
+    @contextmanager
+    def claim(self, key: Mapping[str, Any], work: Path) -> Iterator[Path]:
+        """Give an empty folder to compute a cell in; another command that wants it waits.
+
+        So two commands may share a benchmark's folder: each cell has a place of its own, and who
+        waited should look whether the cell is finished now.
+        """
+        place = work / digest_of(key)
+        make_folder(self.folder)
+        with locked(self.folder / f"{place.name}.lock"):
+            shutil.rmtree(place, ignore_errors=True)
+            make_folder(place)
+            try:
+                yield place.resolve()
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
+        with suppress(OSError):  # others still work there
+            work.rmdir()
 
     def put(self, key: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Remember a result, beside what it follows from."""

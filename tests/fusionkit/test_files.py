@@ -8,7 +8,7 @@ import os
 import pytest
 
 from fusionkit.errors import FusionkitError
-from fusionkit.files import replacing, write_text
+from fusionkit.files import locked, replacing, write_text
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path):
@@ -30,3 +30,15 @@ def test_other_faults_keep_their_traceback(tmp_path):
     with pytest.raises(IsADirectoryError), replacing(tmp_path / "a.txt") as temporary:
         raise IsADirectoryError(temporary)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_is_held_by_one_and_free_again(tmp_path):
+    path = tmp_path / "lock"
+    with (
+        locked(path),
+        pytest.raises(FusionkitError, match=r"^somebody is at work$"),
+        locked(path, "somebody is at work"),
+    ):
+        pass
+    with locked(path, "somebody is at work"):
+        pass

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import fusionkit as fk
 from fusionkit.config import load_config
 from fusionkit.errors import FusionkitError
+from fusionkit.files import locked
 from fusionkit.pipeline import run_pipeline
 from fusionkit.plugins import load_plugins
 from fusionkit_emma.train_backbone import _average, decay_at
@@ -208,6 +209,18 @@ def test_a_foreign_folder_is_left_alone(run, tmp_path):
     with pytest.raises(FusionkitError, match="exists and is no run folder"):
         run()
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_that_another_command_works_on_is_left_alone(run, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").write_text("as it was")
+    with (
+        locked(folder / "checkpoints" / "lock"),
+        pytest.raises(FusionkitError, match=r"another fusionkit is at work in .*run; wait until"),
+    ):
+        run()
+    assert (folder / "config.yaml").read_text() == "as it was"
 
 
 def test_a_run_that_teaches_itself_uses_no_other_method(run):

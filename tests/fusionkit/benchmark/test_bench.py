@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -234,6 +236,49 @@ def test_a_task_that_trains_runs_once_per_seed(tmp_path, plugins):
     # Student's t with two degrees of freedom
     assert line["high"] - line["mean"] == pytest.approx(4.302653 * 0.01 / 3**0.5)
     assert not (tmp_path / "out" / "work").exists()
+
+
+def test_commands_that_share_a_folder_do_not_disturb_each_other(tmp_path, plugins, monkeypatch):
+    text = TOY.replace("FAULT", "none").replace("LABELS", "masks")
+    of_seed = [text.replace("[0, 1, 2]", f"[{seed}]") for seed in (0, 1)]
+    seen = []
+
+    def fit(self, train):
+        marker = self.context.folder / "weights"
+        marker.write_text(str(self.context.seed))
+        if self.context.seed == 0 and not seen:
+            seen.append("other command")
+            bench(tmp_path, of_seed[1], plugins=plugins)
+        assert marker.read_text() == str(self.context.seed)
+        self._mean = 0.0
+
+    monkeypatch.setattr(Trained, "fit", fit)
+    _, said = bench(tmp_path, of_seed[0], plugins=plugins)
+    assert said[-1] == "2 cells computed, 0 found finished"
+    _, said = bench(tmp_path, of_seed[1], plugins=plugins)
+    assert said[-1] == "0 cells computed, 2 found finished"
+    assert not (tmp_path / "out" / "work").exists()
+
+
+def test_a_cell_that_another_command_computes_is_waited_for(tmp_path, plugins, monkeypatch):
+    text = TOY.replace("FAULT", "none").replace("LABELS", "masks").replace("[0, 1, 2]", "[0]")
+    begun, go_on, fit = threading.Event(), threading.Event(), Trained.fit
+
+    def slow(self, train):
+        begun.set()
+        assert go_on.wait(60)
+        fit(self, train)
+
+    monkeypatch.setattr(Trained, "fit", slow)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(bench, tmp_path, text, plugins=plugins)
+        assert begun.wait(60)
+        second = pool.submit(bench, tmp_path, text, plugins=plugins)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=1)
+        go_on.set()
+        assert first.result(60)[0]["table"] == second.result(60)[0]["table"]
+    assert Trained.started == 2
 
 
 @pytest.mark.parametrize(
