@@ -9,6 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.errors import FusionkitError, nearest
 from fusionkit.interfaces import Backbone, Images
 from fusionkit_classic.pointwise import stack
 from fusionkit_classic.pyramid import decompose, most_active, recompose
@@ -26,11 +27,18 @@ class Saliency(Backbone):
     Elsewhere the brighter base only makes the image pale, hence ``where: conflict``, which scales
     brightness by clamp((max I - 0.5) / 0.3) clamp((0.5 - min I) / 0.3), clamped to 0 .. 1.
 
+    Details are taken level by level, so that a hot target whose surroundings have strong details in
+    another source gets some levels from there and loses brightness. ``targets`` gives it back: with
+    e(p) = I(p) - base(p) of that source and t = max(I, fused base + e), the fused image F becomes
+    F + clamp((e - 0.05) / 0.15) max(t - F, 0). It is never darkened.
+
     Args:
         levels: Number of detail levels; fewer where the image has not that many.
         strength: Factor of the differences of saliency.
         brightness: Factor of the differences of intensity; with both 0 the bases are averaged.
         where: Brightness counts ``everywhere``, or only where a bright and a dark base conflict.
+        targets: The source, ``infrared`` for example, whose hot targets stand out from their
+            surroundings as much as they do there.
     """
 
     name = "saliency"
@@ -41,15 +49,26 @@ class Saliency(Backbone):
         strength: Annotated[float, Field(ge=0)] = 1.0,
         brightness: Annotated[float, Field(ge=0)] = 0.0,
         where: Literal["everywhere", "conflict"] = "everywhere",
+        targets: str | None = None,
     ):
         super().__init__()
         self.levels = levels
         self.strength = strength
         self.brightness = brightness
         self.where: Literal["everywhere", "conflict"] = where
+        self.targets = targets
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Fuse; sources that are equal come back."""
+        """Fuse; sources that are equal come back.
+
+        Raises:
+            FusionkitError: if the source of ``targets`` is missing.
+        """
+        if self.targets is not None and self.targets not in sources:
+            raise FusionkitError(
+                f"saliency: targets is {self.targets!r}, which is none of the sources "
+                f"{', '.join(sources)}" + nearest(self.targets, sources)
+            )
         details, base = decompose(stack(sources), self.levels)
         contrast = histogram_contrast(base)
         offset = self.strength * (contrast - contrast.mean(dim=0))
@@ -59,7 +78,14 @@ class Saliency(Backbone):
         offset = offset + self.brightness * brighter
         weights = (1 / base.shape[0] + offset / 2).clamp(0, 1)
         fused = (weights * base).sum(dim=0) / weights.sum(dim=0).clamp_min(1e-6)
-        return recompose([most_active(level) for level in details], fused).clamp(0, 1)
+        image = recompose([most_active(level) for level in details], fused)
+        if self.targets is not None:
+            source = sources[self.targets]
+            flat = [torch.zeros_like(level[0]) for level in details]
+            above = source - recompose(flat, base[list(sources).index(self.targets)])
+            target = torch.maximum(source, recompose(flat, fused) + above)
+            image = image + ((above - 0.05) / 0.15).clamp(0, 1) * (target - image).clamp_min(0)
+        return image.clamp(0, 1)
 
 
 def conflict(bases: Float[Tensor, "m b 1 h w"]) -> Float[Tensor, "b 1 h w"]:

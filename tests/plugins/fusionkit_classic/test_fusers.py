@@ -168,6 +168,40 @@ def test_the_weights_of_the_bases_are_those_of_the_docstring():
     assert torch.allclose(fuser(sources), expected.clamp(0, 1), atol=1e-6)
 
 
+def hot_target_before_a_bright_wall():
+    """A warm square that the visible image shows dark among strong stripes, and a cold one."""
+    visible = (torch.arange(128) // 8 % 2).float().mul(0.6).add(0.3).expand(1, 1, 128, 128).clone()
+    infrared = torch.full((1, 1, 128, 128), 0.2)
+    visible[..., 48:80, 48:64] = 0.1
+    infrared[..., 48:80, 48:64] = 0.7
+    infrared[..., 16:32, 96:112] = 0.0
+    return {"infrared": infrared, "visible": visible}
+
+
+def test_targets_keep_the_contrast_that_they_have_in_their_source():
+    sources = hot_target_before_a_bright_wall()
+
+    def stands_out(image):
+        around = torch.cat([image[..., 48:80, 32:48], image[..., 48:80, 64:80]], dim=-1)
+        return float(image[..., 52:76, 52:60].mean() - around.mean())
+
+    plain, kept = (
+        fk.build("backbone", name="saliency", levels=5, **options)(sources)
+        for options in ({}, {"targets": "infrared"})
+    )
+    assert stands_out(plain) < 0.25
+    assert stands_out(kept) > stands_out(plain) + 0.1
+    # never darker, and what is not warmer than its surroundings is left alone
+    assert float((kept - plain).min()) >= 0
+    assert torch.equal(kept[..., 16:32, 96:112], plain[..., 16:32, 96:112])
+
+
+def test_targets_must_be_one_of_the_sources():
+    fuser = fk.build("backbone", name="saliency", targets="infrarad")
+    with pytest.raises(FusionkitError, match=r"targets is 'infrarad'.*did you mean 'infrared'"):
+        fuser(hot_target_before_a_bright_wall())
+
+
 def test_on_real_pairs_all_but_average_sharpen(data_root):
     def grey(path):
         return torch.from_numpy(np.array(Image.open(path).convert("L"))).float()[None, None] / 255
