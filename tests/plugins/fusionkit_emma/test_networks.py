@@ -68,6 +68,31 @@ def test_ablations_drop_a_branch():
         assert part(pair()).shape == (2, 1, 16, 16)
 
 
+@pytest.mark.parametrize("branches", [("global", "local"), ("local",)])
+@pytest.mark.parametrize("channels", [(8, 16, 32, 32), (4, 8)])
+def test_exact_average_averages_from_black_to_white(channels, branches):
+    levels = torch.linspace(0, 1, 11)[:, None, None, None].expand(-1, 1, 16, 16)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        network = UFuser(
+            channels=channels, heads=4, branches=branches, start="exact-average"
+        ).eval()
+        with torch.no_grad():
+            equal = network({"infrared": levels, "visible": levels})
+            opposite = network({"infrared": levels, "visible": 1 - levels})
+        assert float((equal - levels).abs().max()) < 0.05
+        assert float((opposite - 0.5).abs().max()) < 0.05
+
+
+def test_average_starts_grey_where_exact_average_is_white():
+    white = {name: torch.ones(1, 1, 16, 16) for name in ("infrared", "visible")}
+    found = {}
+    for start in ("random", "average", "exact-average"):
+        torch.manual_seed(0)
+        found[start] = UFuser(start=start).eval()(white).mean().item()
+    assert found["exact-average"] > 0.96 > 0.95 > found["average"] > 0.7 > found["random"]
+
+
 def test_attention_is_the_identity_with_one_channel_per_head():
     network = UFuser(channels=(8, 16), heads=8).eval()
     before = network(pair())
