@@ -1,4 +1,4 @@
-"""Commands that work on recipes and weights: run, schema, convert."""
+"""Commands that work on recipes and weights: run, schema, convert, export."""
 
 from __future__ import annotations
 
@@ -63,3 +63,28 @@ def convert(
 
     name = convert_official(official, out, kind)
     say(f"{out}: {name}")
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A run folder, a .safetensors file, or a name that `fusionkit models` lists."
+        ),
+    ],
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(help="A source, in the order of the inputs; those of the model if not given."),
+    ] = None,
+) -> None:
+    """Write a trained model as ONNX that fuses luminance of any size."""
+    from fusionkit.api import load
+    from fusionkit.exporting import export_onnx
+    from fusionkit.files import make_folder
+
+    network = load(model)
+    make_folder(out.parent)
+    names = export_onnx(network, out, modality)
+    say(f"{out}: {', '.join(names)} -> fused, {out.stat().st_size / 1e6:.1f} MB")

@@ -19,7 +19,7 @@ def test_help_costs_no_torch():
     code += "except SystemExit: pass\nassert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    for command in ("run", "fuse", "metrics", "plugins", "schema", "convert", "doctor"):
+    for command in ("run", "fuse", "metrics", "plugins", "schema", "convert", "export", "doctor"):
         assert command in result.stdout
 
 

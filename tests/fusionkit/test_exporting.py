@@ -1,0 +1,144 @@
+"""ONNX files against PyTorch, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from fusionkit.errors import FusionkitError
+from fusionkit.exporting import export_onnx
+from fusionkit.interfaces import Backbone, Sample
+
+
+class Blend(Backbone):
+    """Halves the size, and doubles it again: sizes must be multiples of four."""
+
+    name = "blend"
+    stride = 4
+    modalities = ("thermal", "visible")
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Conv2d(2, 4, 4, stride=4)
+        self.up = nn.ConvTranspose2d(4, 1, 4, stride=4)
+
+    def forward(self, sources):
+        """Fuse."""
+        both = torch.cat([sources[name] for name in sorted(sources)], dim=1)
+        return 0.5 + self.up(self.down(both)) + both.mean(dim=1, keepdim=True)
+
+
+def session(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def fused_by(path, images):
+    (fused,) = session(path).run(["fused"], {name: x.numpy() for name, x in images.items()})
+    return torch.from_numpy(fused)
+
+
+@pytest.fixture(scope="module")
+def blend(tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "blend.onnx"
+    torch.manual_seed(3)
+    backbone = Blend().eval()
+    assert export_onnx(backbone, path) == ("thermal", "visible")
+    return backbone, path
+
+
+@pytest.mark.parametrize("size", [(16, 16), (48, 64), (61, 17), (30, 103)])
+def test_any_size_fuses_as_in_pytorch(blend, size):
+    backbone, path = blend
+    images = {name: torch.rand(1, *size) for name in backbone.modalities}
+    expected = backbone.fuse(Sample("x", images))
+    assert expected.max() == 1  # so that clamping is seen as well
+    fused = fused_by(path, {name: x[None] for name, x in images.items()})
+    torch.testing.assert_close(fused[0], expected, atol=1e-5, rtol=0)
+
+
+def test_a_batch_fuses_as_its_images_do(blend):
+    _, path = blend
+    images = {name: torch.rand(3, 1, 24, 33) for name in ("thermal", "visible")}
+    together = fused_by(path, images)
+    assert together.shape == (3, 1, 24, 33)
+    for k in range(3):
+        alone = fused_by(path, {name: x[k : k + 1] for name, x in images.items()})
+        torch.testing.assert_close(together[k : k + 1], alone)
+
+
+def test_the_file_says_what_it_is_and_not_where_it_was_made(blend):
+    backbone, path = blend
+    inputs = {i.name: i.shape for i in session(path).get_inputs()}
+    assert inputs == {name: ["batch", 1, "height", "width"] for name in backbone.modalities}
+    model = onnx.load(path)
+    said = {p.key: json.loads(p.value) for p in model.metadata_props}
+    assert said == {"modalities": ["thermal", "visible"], "component": {"name": "blend"}}
+    assert b"test_exporting" not in path.read_bytes()
+
+
+class Nameless(Blend):
+    name = "nameless"
+    modalities = ()
+
+
+class Stubborn(Blend):
+    name = "stubborn"
+
+    def forward(self, sources):
+        """Branch on pixels, which no graph can."""
+        return super().forward(sources) if sources["thermal"].mean() > 0.5 else sources["visible"]
+
+
+class Own(Blend):
+    name = "own"
+
+    def fuse(self, sample):
+        """Fuse in a way of its own."""
+        return sample.images["visible"]
+
+
+class Forgetful(Blend):
+    """Acts otherwise while it is written."""
+
+    name = "forgetful"
+
+    def forward(self, sources):
+        """Fuse, or the negative."""
+        if torch.compiler.is_exporting():
+            return super().forward(sources)
+        return 1 - super().forward(sources)
+
+
+def test_what_cannot_be_exported_is_refused_and_writes_nothing(tmp_path, monkeypatch):
+    out = tmp_path / "x.onnx"
+    with pytest.raises(FusionkitError, match=r"must be an \.onnx file, found .*x\.pt"):
+        export_onnx(Blend(), tmp_path / "x.pt")
+    with pytest.raises(FusionkitError, match="'nameless' does not say what it fuses; give --mod"):
+        export_onnx(Nameless(), out)
+    with pytest.raises(FusionkitError, match="fuses thermal, visible, not mri, visible"):
+        export_onnx(Blend(), out, ["mri", "visible"])
+    with pytest.raises(FusionkitError, match="no modality may be called 'fused'"):
+        export_onnx(Nameless(), out, ["fused", "visible"])
+    with pytest.raises(FusionkitError, match="'own' fuses in a way of its own"):
+        export_onnx(Own(), out)
+    with pytest.raises(FusionkitError, match="'stubborn' can't be expressed in ONNX: "):
+        export_onnx(Stubborn().eval(), out)
+    with pytest.raises(FusionkitError, match="gives other images in ONNX than in PyTorch"):
+        export_onnx(Forgetful().eval(), out)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(
+        FusionkitError, match=r"needs ONNX .*pip install 'fusionkit-mmif\[export\]'"
+    ):
+        export_onnx(Blend(), out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_modalities_give_names_and_order_to_a_network_that_has_none(tmp_path):
+    export_onnx(Nameless().eval(), tmp_path / "x.onnx", ["visible", "thermal"])
+    assert [i.name for i in session(tmp_path / "x.onnx").get_inputs()] == ["visible", "thermal"]
