@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,8 +123,7 @@ def _network(backbone: Backbone, names: tuple[str, ...]) -> onnx.ModelProto:
     wide = side + 2 * backbone.stride
     examples = tuple(torch.rand(2, 1, side, wide) for _ in names)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of its own names for sizes, and of what it will drop
+        with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 _Positional(backbone, names).eval(),
                 examples,
@@ -142,6 +143,20 @@ def _network(backbone: Backbone, names: tuple[str, ...]) -> onnx.ModelProto:
         ) from error
     assert program is not None
     return program.model_proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what the exporter says of its own names for sizes, and of nodes it leaves alone."""
+    logger = logging.getLogger("onnxscript")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _padded(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 
 import onnx
@@ -137,6 +138,20 @@ def test_what_cannot_be_exported_is_refused_and_writes_nothing(tmp_path, monkeyp
     ):
         export_onnx(Blend(), out)
     assert list(tmp_path.iterdir()) == []
+
+
+class Split(Blend):
+    name = "split"
+
+    def forward(self, sources):
+        """Fuse with a constant in two parts, of which the exporter has something to say."""
+        first, second = torch.arange(4.0).split(2)
+        return super().forward(sources) + first[0] - second[0] + 2
+
+
+def test_the_exporters_talk_is_kept_back(tmp_path, caplog):
+    export_onnx(Split().eval(), tmp_path / "x.onnx")
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 def test_modalities_give_names_and_order_to_a_network_that_has_none(tmp_path):
