@@ -19,7 +19,7 @@ import torch
 
 import fusionkit as fk
 from fusionkit.files import make_folder, write_text
-from fusionkit.fusing import read_samples
+from fusionkit.fusing_files import read_samples
 from fusionkit.interfaces import Sample
 from fusionkit.models import digest, read_model
 from fusionkit.pairs import find_pairs

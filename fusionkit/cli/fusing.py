@@ -49,7 +49,7 @@ def fuse(
     ] = False,
 ) -> None:
     """Fuse a pair of images, or folders of them paired by file name; sizes and depth stay."""
-    from fusionkit.fusing import fuse_files
+    from fusionkit.fusing_files import fuse_files
     from fusionkit.progress import ProgressBar
     from fusionkit.symmetry import symmetrized
     from fusionkit.windows import split_windows
@@ -116,7 +116,7 @@ def audit(
     from fusionkit.arguments import spec_from_text
     from fusionkit.auditing import audit as measure
     from fusionkit.auditing import summary, write_audit
-    from fusionkit.fusing import read_samples
+    from fusionkit.fusing_files import read_samples
     from fusionkit.pairs import find_pairs
     from fusionkit.progress import ProgressBar
     from fusionkit.symmetry import symmetrized

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import fusionkit as fk
 from fusionkit.models import digest
 from fusionkit.plugins import GROUP
+from fusionkit_scenes.dataset import Scenes
 
 MakePlugin = Callable[[str, str], importlib.metadata.EntryPoint]
 
@@ -68,3 +70,10 @@ def write_model() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def scene() -> dict[str, np.ndarray]:
+    """A rendered pair, whose sensors disagree on everything but geometry."""
+    images = Scenes(size=192, train=1)[0].images
+    return {m: np.rint(x[0].numpy() * 255).astype(np.uint8) for m, x in images.items()}
