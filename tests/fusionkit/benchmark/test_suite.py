@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 
 from fusionkit.api import installed
 from fusionkit.benchmark.suite import load_suite, suite_schema
 from fusionkit.errors import FusionkitError
+from fusionkit.images import write_image
 
 COMMITTED = sorted((Path(__file__).parents[3] / "benchmarks").glob("*.yaml"))
 
@@ -123,3 +125,15 @@ def test_committed_suites_load_at_every_size(suite, size, monkeypatch):
     if size == "quick":
         # runs from a clean clone: nothing but what is embedded
         assert [term.component.name for term in config.data.values()] == ["scenes"]
+
+
+def test_folds_lie_where_the_suite_says_that_they_are_put(tmp_path, monkeypatch):
+    suite = next(path for path in COMMITTED if path.stem == "medical")
+    (tmp_path / "runs" / "folds").mkdir(parents=True)
+    write_image(tmp_path / "runs" / "folds" / "ct-11.png", np.zeros((16, 16), np.uint8))
+    assert "cp runs/fold?/grey/ufuser/*.png runs/folds" in suite.read_text()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FUSIONKIT_DATA", str(tmp_path))
+    plugins = installed()
+    folds = load_suite(suite, [], plugins).config.methods["EMMA (4 folds)"].backbone
+    assert plugins.registry.build(folds).name == "folder"
