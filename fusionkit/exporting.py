@@ -41,10 +41,10 @@ def export_onnx(
     place, ONNX Runtime must give what PyTorch gives, to 1e-3.
 
     Args:
-        backbone: With its weights, on the CPU.
+        backbone: With its weights, on the CPU and in eval mode, as ``fusionkit.load`` gives it.
         target: An ``.onnx`` file to write.
         modalities: Its sources, in the order of the inputs; by default those that it was built
-            for.
+            for (``Backbone.modalities``).
 
     Returns:
         The names of the inputs.
@@ -70,7 +70,7 @@ def export_onnx(
 
 
 def _modalities(backbone: Backbone, given: Sequence[str] | None) -> tuple[str, ...]:
-    known = getattr(backbone, "modalities", None)
+    known = backbone.modalities
     if given and known and sorted(given) != sorted(known):
         raise FusionkitError(
             f"the backbone {backbone.name!r} fuses {', '.join(known)}, not {', '.join(given)}"
@@ -93,7 +93,7 @@ def _check_installed() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise FusionkitError(
-            f"exporting needs ONNX ({error}): pip install 'fusionkit-mmif[export]'"
+            f'exporting needs ONNX ({error}): run: pip install "fusionkit-mmif[export]"'
         ) from None
 
 
@@ -121,11 +121,11 @@ def _network(backbone: Backbone, names: tuple[str, ...]) -> onnx.ModelProto:
         3: backbone.stride * dim("columns", min=2),
     }
     wide = side + 2 * backbone.stride
-    examples = tuple(torch.rand(2, 1, side, wide) for _ in names)
+    examples = tuple(torch.zeros(2, 1, side, wide) for _ in names)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                _Positional(backbone, names).eval(),
+                _Positional(backbone, names).train(backbone.training),
                 examples,
                 input_names=[_padded(name) for name in names],
                 output_names=[_padded("fused")],

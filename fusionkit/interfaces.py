@@ -132,6 +132,8 @@ class Backbone(Component, nn.Module, ABC):
     kind = "backbone"
     stride: int = 1
     """The multiple that h and w must have in ``forward``; the host pads and crops."""
+    modalities: tuple[str, ...] = ()
+    """The sources that it was built for, in their order; empty if it takes any."""
 
     @abstractmethod
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
