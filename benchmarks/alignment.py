@@ -24,7 +24,7 @@ from torch import Tensor
 import fusionkit as fk
 from fusionkit.functional.colour import grey_u8
 from fusionkit.functional.translation import LIMIT, estimate_shift
-from fusionkit.images import list_images, read_image
+from fusionkit.io.images import list_images, read_image
 from fusionkit_scenes.dataset import Scenes
 
 MARGIN, MOST = 16, 8.0

@@ -18,12 +18,13 @@ from pathlib import Path
 import torch
 
 import fusionkit as fk
-from fusionkit.files import make_folder, write_text
-from fusionkit.fusing_files import read_samples
+from fusionkit.inference.folders import read_samples
 from fusionkit.interfaces import Sample
-from fusionkit.models import digest, read_model
-from fusionkit.pairs import find_pairs
-from fusionkit.weights import save_weights
+from fusionkit.io.atomic_write import make_folder, write_text
+from fusionkit.io.hashes import file_hash
+from fusionkit.io.pairs import find_pairs
+from fusionkit.registry.model_cards import read_model
+from fusionkit.registry.weights import save_weights
 
 ENOUGH = 40.0
 """PSNR in dB from which on half precision counts as lossless."""
@@ -51,11 +52,11 @@ def main() -> None:
     if worst < ENOUGH:
         save_weights(backbone, weights)
         print(f"less than {ENOUGH} dB: stored as float32")
-    for key, value in (("weights", weights.name), ("sha256", digest(weights))):
+    for key, value in (("weights", weights.name), ("sha256", file_hash(weights))):
         text = re.sub(rf"(?m)^{key}:.*$", f"{key}: {value}", text)
     write_text(arguments.card, text)
     model = read_model(arguments.card)
-    print(f"{model.checked()}: {model.path.stat().st_size / 1e6:.2f} MB")
+    print(f"{model.verify()}: {model.path.stat().st_size / 1e6:.2f} MB")
     if arguments.records is not None:
         folder = arguments.records / model.card.name
         make_folder(folder)

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 import fusionkit as fk
-from fusionkit.files import make_folder, replacing, write_text
 from fusionkit.functional.colour import join_chroma
-from fusionkit.images import from_float
 from fusionkit.interfaces import Backbone, Dataset, Sample
+from fusionkit.io.atomic_write import atomic_write, make_folder, write_text
+from fusionkit.io.images import from_float
 
 DOCS = Path(__file__).parent
 IMAGES = "images/gallery"
@@ -153,7 +153,7 @@ def write_sheet(scene: Scene, folder: Path) -> Path:
     path = folder / f"{scene.id}.jpg"
     data = io.BytesIO()
     sheet(scene).save(data, "JPEG", quality=85, optimize=True, comment=scene.table.encode())
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data.getvalue())
     return path
 

@@ -10,7 +10,7 @@ from fusionkit.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from fusionkit.api import build, evaluate, load, save
-    from fusionkit.fusing import fuse
+    from fusionkit.inference.fusion import fuse
 
 __all__ = ["FusionkitError", "build", "evaluate", "fuse", "hookimpl", "load", "save"]
 
@@ -20,7 +20,7 @@ _LAZY = {
     "evaluate": "fusionkit.api",
     "load": "fusionkit.api",
     "save": "fusionkit.api",
-    "fuse": "fusionkit.fusing",
+    "fuse": "fusionkit.inference.fusion",
 }
 
 

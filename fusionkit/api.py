@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fusionkit.arguments import make_spec
 from fusionkit.errors import FusionkitError
+from fusionkit.evaluation.scores import metrics_of, score_arrays
 from fusionkit.interfaces import Backbone, Component
-from fusionkit.models import model_named
-from fusionkit.plugins import Plugins, load_plugins
-from fusionkit.scoring import metrics_of, score_arrays
-from fusionkit.weights import load_weights, save_weights
+from fusionkit.registry.arguments import make_spec
+from fusionkit.registry.model_cards import model_named
+from fusionkit.registry.plugins import load_installed_plugins
+from fusionkit.registry.weights import load_weights, save_weights
 
-__all__ = ["build", "evaluate", "installed", "load", "save", "weights_of"]
-
-
-@functools.cache
-def installed() -> Plugins:
-    """Return what the installed plugins bring, loaded once per process."""
-    return load_plugins()
+__all__ = ["build", "evaluate", "load", "save", "weights_of"]
 
 
 def build(kind: str, *, name: str, **arguments: Any) -> Any:
@@ -41,7 +34,7 @@ def build(kind: str, *, name: str, **arguments: Any) -> Any:
         >>> build("backbone", name="average").name
         'average'
     """
-    registry = installed().registry
+    registry = load_installed_plugins().registry
     return registry.build(make_spec(registry, kind, name, arguments))
 
 
@@ -55,7 +48,7 @@ def load(path: str | Path) -> Backbone:
         FusionkitError: if there is none, or its plugin is not installed.
     """
     file = weights_of(path)
-    component = load_weights(file, installed().registry)
+    component = load_weights(file, load_installed_plugins().registry)
     if not isinstance(component, Backbone):
         raise FusionkitError(f"{file} holds a {component.kind}, not a backbone")
     return component
@@ -71,7 +64,7 @@ def weights_of(path: str | Path) -> Path:
     if not path.exists():
         if len(path.parts) > 1 or path.suffix:
             raise FusionkitError(f"there is no run folder or weights file {path}")
-        path = model_named(path.name, installed().models).checked()
+        path = model_named(path.name, load_installed_plugins().models).verify()
     if path.is_dir():
         file = path / "checkpoints" / "backbone.safetensors"
         if not file.is_file():
@@ -116,6 +109,6 @@ def evaluate(
                 f"the fused image has {fused.shape[0]}x{fused.shape[1]} pixels, the source "
                 f"{name!r} has {image.shape[0]}x{image.shape[1]}; they must have one size"
             )
-    chosen = metrics_of(installed().registry, profile, metrics)
+    chosen = metrics_of(load_installed_plugins().registry, profile, metrics)
     values = score_arrays(fused, sources, chosen)
     return {metric.name: value for metric, value in zip(chosen, values, strict=True)}

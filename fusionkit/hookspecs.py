@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from fusionkit.interfaces import Component
-    from fusionkit.run import Run
+    from fusionkit.interfaces import Component, RunContext
 
 __all__ = ["API_VERSION", "OLDEST_API", "hookimpl", "hookspec"]
 
@@ -40,5 +39,5 @@ def fusionkit_models() -> Iterable[Path]:  # type: ignore[empty-body]
 
 
 @hookspec
-def fusionkit_log(run: Run, stage: str, step: int, values: Mapping[str, float]) -> None:
+def fusionkit_log(run: RunContext, stage: str, step: int, values: Mapping[str, float]) -> None:
     """See the numbers a stage logs: called on the first process only, after log.jsonl has them."""

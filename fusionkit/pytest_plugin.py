@@ -33,12 +33,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             f"{metafunc.definition.nodeid} asks for `conformance` without saying whose: mark it "
             f'@pytest.mark.fusionkit_plugin("NAME OF THE PLUGIN")'
         )
-    from fusionkit.api import installed
     from fusionkit.errors import FusionkitError
+    from fusionkit.registry.plugins import load_installed_plugins
     from fusionkit.testing import cases_of
 
     try:
-        cases = cases_of(installed(), *marker.args, **marker.kwargs)
+        cases = cases_of(load_installed_plugins(), *marker.args, **marker.kwargs)
     except FusionkitError as error:
         raise pytest.UsageError(str(error)) from None
     metafunc.parametrize("conformance_case", cases, ids=str)

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import convolve2d
 
-from fusionkit.api import installed
+from fusionkit.evaluation.scores import metrics_of
 from fusionkit.interfaces import Metric
-from fusionkit.scoring import metrics_of
+from fusionkit.registry.plugins import load_installed_plugins
 
 ROUNDS, IMAGES, HEIGHT, WIDTH = 5, 4, 480, 640
 NAMES = ("EN", "SD", "SF", "AG", "SCD", "VIF", "MI", "Qabf", "SSIM", "CC", "PSNR", "MSE")
@@ -115,7 +115,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     images = [_images(generator) for _ in range(IMAGES)]
     arrays = [[(x[0, 0] * 255).double().numpy().round() for x in each] for each in images]
-    metrics: list[Metric] = metrics_of(installed().registry, "cddfuse", NAMES)
+    metrics: list[Metric] = metrics_of(load_installed_plugins().registry, "cddfuse", NAMES)
     ratios = []
     for round_ in range(ROUNDS + 1):
         start = time.process_time()

@@ -9,8 +9,8 @@ from pathlib import Path
 from string import Template
 
 from fusionkit.errors import FusionkitError, nearest
-from fusionkit.files import make_folder, write_text
 from fusionkit.hookspecs import API_VERSION
+from fusionkit.io.atomic_write import make_folder, write_text
 
 __all__ = ["NEW_KINDS", "write_package"]
 

@@ -14,16 +14,17 @@ from fusionkit.benchmark.labels import check_labels
 from fusionkit.benchmark.methods import Method, fuse_scenes, make_methods
 from fusionkit.benchmark.page import write_page
 from fusionkit.benchmark.pictures import kept
+from fusionkit.benchmark.splits import check_disjoint, content_of, read_manifest
 from fusionkit.benchmark.suite import DataTerm, LoadedSuite, TaskTerm
 from fusionkit.benchmark.tables import summarize, to_csv
-from fusionkit.environment import environment
 from fusionkit.errors import FusionkitError
-from fusionkit.files import make_folder, write_json, write_text
-from fusionkit.images import read_image, to_float
 from fusionkit.interfaces import Dataset, Sample, Task, TaskContext
-from fusionkit.plugins import Plugins
+from fusionkit.io.atomic_write import make_folder, write_json, write_text
+from fusionkit.io.hashes import file_hash
+from fusionkit.io.images import read_image, to_float
 from fusionkit.progress import ProgressBar
-from fusionkit.splits import check_disjoint, content_of, file_hash, read_manifest
+from fusionkit.registry.plugins import Plugins
+from fusionkit.runs.environment import environment
 
 __all__ = ["Scenes", "run_suite"]
 
@@ -221,7 +222,7 @@ def _score(
                 if result is None:
                     say(f"{task_name} on {scenes.name}: {method.label}, seed {seed}")
                     task = _task(suite, plugins, task_name, term)
-                    task.context = TaskContext(
+                    context = TaskContext(
                         seed=seed,
                         folder=work,
                         accelerator=_accelerator(config.accelerator),
@@ -229,7 +230,7 @@ def _score(
                         box_classes=scenes.dataset.box_classes,
                         modalities=config.modalities,
                     )
-                    result = _computed(task, train, test)
+                    result = _computed(task, context, train, test)
                     cells.put(key, result)
         rows.append(
             {
@@ -246,14 +247,17 @@ def _score(
     return rows
 
 
-def _computed(task: Task, train: Sequence[Sample], test: Sequence[Sample]) -> dict[str, Any]:
-    """Train and score a task whose context is set; return what a cell holds."""
-    task.fit(train)
+def _computed(
+    task: Task, context: TaskContext, train: Sequence[Sample], test: Sequence[Sample]
+) -> dict[str, Any]:
+    """Train and score a task; return what a cell holds."""
+    task.fit(train, context)
+    result = task.score(test)
     return {
-        "scores": dict(task.score(test)),
-        "images": {name: dict(v) for name, v in task.per_image().items()},
+        "scores": dict(result.scores),
+        "images": {name: dict(values) for name, values in result.per_image.items()},
         "predictions": {
-            name: kept(value) for name, value in list(task.predictions().items())[:_KEPT]
+            name: kept(value) for name, value in list(result.predictions.items())[:_KEPT]
         },
     }
 

@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fusionkit.files import locked, make_folder, write_json
-from fusionkit.images import SUFFIXES
 from fusionkit.interfaces import ComponentSpec
-from fusionkit.registry import Registry
-from fusionkit.splits import file_hash
+from fusionkit.io.atomic_write import locked, make_folder, write_json
+from fusionkit.io.hashes import file_hash
+from fusionkit.io.images import SUFFIXES
+from fusionkit.registry.components import Registry
 
 __all__ = ["Cells", "digest_of", "identity", "versions"]
 

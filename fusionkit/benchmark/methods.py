@@ -12,17 +12,19 @@ import torch
 
 from fusionkit.api import load, weights_of
 from fusionkit.benchmark.cells import digest_of, identity, versions
+from fusionkit.benchmark.splits import content_of
 from fusionkit.benchmark.suite import LoadedSuite, MethodTerm
-from fusionkit.config import LoadedConfig, load_config
+from fusionkit.config.run_config import LoadedConfig, load_config
 from fusionkit.errors import FusionkitError
-from fusionkit.files import make_folder, write_json
 from fusionkit.functional.stretching import Stretch, stretched
-from fusionkit.images import from_float, write_image
 from fusionkit.interfaces import Backbone, Dataset, Sample
-from fusionkit.pipeline import run_pipeline
-from fusionkit.plugins import Plugins
-from fusionkit.run import Run
-from fusionkit.splits import content_of, file_hash
+from fusionkit.io.atomic_write import make_folder
+from fusionkit.io.hashes import file_hash
+from fusionkit.io.images import from_float, write_image
+from fusionkit.registry.plugins import Plugins
+from fusionkit.runs.ledger import Ledger
+from fusionkit.runs.pipeline import run_pipeline
+from fusionkit.runs.run import Run
 
 __all__ = ["Method", "fuse_scenes", "make_methods"]
 
@@ -152,11 +154,10 @@ def _unstretched(
         raise located(error, "recipe") from None
     run = Run(folder, loaded, plugins)
     try:
-        for make in (run.backbone, run.sensors, run.teachers, run.transforms, run.losses):
-            make()
+        run.check_components()
     except FusionkitError as error:
         raise located(error, "recipe") from None
-    digest = list(run.digests().values())[-1]
+    digest = list(run.digests.values())[-1]
     key = {"recipe": digest, "versions": versions()}
     # Another configuration is trained in another folder, so that none is ever half one, half other.
     target = folder / f"{_plain(name)}-{digest[:8]}"
@@ -171,7 +172,7 @@ def _trained(
     loaded: LoadedConfig, plugins: Plugins, target: Path, say: Callable[[str], None]
 ) -> Backbone:
     _share_stages(Run(target, loaded, plugins), say)
-    run_pipeline(loaded, plugins, target, say=lambda line: say(f"  {line}"))
+    run_pipeline(loaded, plugins, target)
     return load(target)
 
 
@@ -180,12 +181,12 @@ def _share_stages(run: Run, say: Callable[[str], None]) -> None:
 
     An ablation of the fusion network's losses need not train the same pseudo-sensors again.
     """
-    if run.done() or run.begun():
+    if run.ledger.finished() or run.ledger.started():
         return
-    wanted = run.digests()
+    wanted = run.digests
     best: tuple[list[str], Path] = ([], run.folder)
     for other in sorted(run.folder.parent.glob("*/state.json")):
-        done = Run(other.parent, run.loaded, run.plugins).done()
+        done = {key: stage.digest for key, stage in Ledger(other.parent).finished().items()}
         common: list[str] = []
         for key, digest in wanted.items():
             if done.get(key) != digest:
@@ -203,8 +204,10 @@ def _share_stages(run: Run, say: Callable[[str], None]) -> None:
             kind = path.name.removeprefix(f"{stage}.")
             shutil.copy2(path, run.folder / "checkpoints" / kind)
     (run.folder / "config.yaml").write_text(run.config.to_yaml(), encoding="utf-8")
-    write_json(run.folder / "checkpoints" / "digests.json", wanted)
-    write_json(run.folder / "state.json", {stage: wanted[stage] for stage in stages})
+    run.ledger.write_started(wanted)
+    finished = Ledger(origin).finished()
+    for stage in stages:
+        run.ledger.add(stage, finished[stage])
     say(f"  {', '.join(stages)} taken over from {origin.name}")
 
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from fusionkit.benchmark.pictures import class_colour, draw_scene, labelled, unpacked
 from fusionkit.benchmark.suite import SuiteConfig
-from fusionkit.files import write_text
-from fusionkit.images import from_float, read_image, to_float
 from fusionkit.interfaces import Dataset
-from fusionkit.pages import data_url, style
+from fusionkit.io.atomic_write import write_text
+from fusionkit.io.images import from_float, read_image, to_float
+from fusionkit.reporting.pages import data_url, style
 
 __all__ = ["write_page"]
 

@@ -9,15 +9,15 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fusionkit.arguments import SpecOf
-from fusionkit.config import HIDDEN, Term, json_schema
+from fusionkit.config.run_config import HIDDEN, Term, json_schema
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional.stretching import Stretch
 from fusionkit.interfaces import ComponentSpec
-from fusionkit.messages import explain_located, key_path
-from fusionkit.plugins import Plugins
-from fusionkit.registry import Registry
-from fusionkit.yamlfile import Document, read_yaml
+from fusionkit.io.yaml_document import Document, key_path, read_yaml
+from fusionkit.registry.arguments import SpecOf
+from fusionkit.registry.components import Registry
+from fusionkit.registry.plugins import Plugins
+from fusionkit.registry.validation_errors import explain_located
 
 __all__ = [
     "DataTerm",

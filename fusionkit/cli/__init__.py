@@ -14,6 +14,7 @@ from fusionkit.cli import authoring  # noqa: F401
 
 # isort: on
 from fusionkit.cli.app import app, plugins_app
+from fusionkit.cli.messages import log_to_stderr
 from fusionkit.errors import FusionkitError
 
 __all__ = ["app", "main", "plugins_app"]
@@ -21,6 +22,7 @@ __all__ = ["app", "main", "plugins_app"]
 
 def main() -> None:
     """Run the command line: exit 0 done, 2 the user's mistake in one message, 1 a fault of ours."""
+    log_to_stderr()
     try:
         app(standalone_mode=True)
     except FusionkitError as error:

@@ -38,14 +38,14 @@ def plugins_check(
     from rich.console import Console
     from rich.table import Table
 
-    from fusionkit.api import installed
+    from fusionkit.registry.plugins import load_installed_plugins
     from fusionkit.testing import check_plugin
 
     table = Table(title=f"conformance of {package}")
     for column in ("component", "passed", "skipped", "failed"):
         table.add_column(column, justify="left" if column == "component" else "right")
     counts: dict[str, dict[str, int]] = {}
-    for case, outcome in check_plugin(installed(), package):
+    for case, outcome in check_plugin(load_installed_plugins(), package):
         own = counts.setdefault(case.component, dict.fromkeys(("passed", "skipped", "failed"), 0))
         own[outcome.state] += 1
         if every or outcome.state == "failed":

@@ -49,10 +49,10 @@ def fuse(
     ] = False,
 ) -> None:
     """Fuse a pair of images, or folders of them paired by file name; sizes and depth stay."""
-    from fusionkit.fusing_files import fuse_files
+    from fusionkit.inference.folders import fuse_files
+    from fusionkit.inference.symmetrize import symmetrized
+    from fusionkit.io.windows import split_windows
     from fusionkit.progress import ProgressBar
-    from fusionkit.symmetry import symmetrized
-    from fusionkit.windows import split_windows
 
     sources = parse_sources(source)
     windows = split_windows(window or [])
@@ -112,17 +112,17 @@ def audit(
     from rich.console import Console
     from rich.table import Table
 
-    from fusionkit.api import installed
-    from fusionkit.arguments import spec_from_text
-    from fusionkit.auditing import audit as measure
-    from fusionkit.auditing import summary, write_audit
-    from fusionkit.fusing_files import read_samples
-    from fusionkit.pairs import find_pairs
+    from fusionkit.evaluation.equivariance import audit as measure
+    from fusionkit.evaluation.equivariance import summary, write_audit
+    from fusionkit.inference.folders import read_samples
+    from fusionkit.inference.symmetrize import symmetrized
+    from fusionkit.io.pairs import find_pairs
     from fusionkit.progress import ProgressBar
-    from fusionkit.symmetry import symmetrized
+    from fusionkit.registry.arguments import spec_from_text
+    from fusionkit.registry.plugins import load_installed_plugins
 
     sources = parse_sources(source)
-    registry = installed().registry
+    registry = load_installed_plugins().registry
     specs = {
         text: spec_from_text(registry, "transform", text)
         for text in transform or registry.names("transform")

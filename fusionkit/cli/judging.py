@@ -34,11 +34,11 @@ def metrics(
     from rich.console import Console
     from rich.table import Table
 
-    from fusionkit.api import installed
-    from fusionkit.files import make_folder, write_text
-    from fusionkit.images import list_images
+    from fusionkit.evaluation.scores import means, metrics_of, score_folders, to_csv
+    from fusionkit.io.atomic_write import make_folder, write_text
+    from fusionkit.io.images import list_images
     from fusionkit.progress import ProgressBar
-    from fusionkit.scoring import means, metrics_of, score_folders, to_csv
+    from fusionkit.registry.plugins import load_installed_plugins
 
     sources = parse_sources(source)
     if compare:
@@ -47,7 +47,7 @@ def metrics(
         _compare_profiles(fused, sources, csv)
         return
     profile = profile or "cddfuse"
-    chosen = metrics_of(installed().registry, profile, metric)
+    chosen = metrics_of(load_installed_plugins().registry, profile, metric)
     if csv is not None:
         make_folder(csv.parent)
     with ProgressBar("scoring", len(list_images(fused))) as bar:
@@ -78,12 +78,12 @@ def bench(
     """Compare methods on data sets by tasks; again goes on where it stopped."""
     from rich.console import Console
 
-    from fusionkit.api import installed
     from fusionkit.benchmark.bench import run_suite
     from fusionkit.benchmark.suite import load_suite
     from fusionkit.benchmark.tables import print_table
+    from fusionkit.registry.plugins import load_installed_plugins
 
-    plugins = installed()
+    plugins = load_installed_plugins()
     loaded = load_suite(suite, overrides or [], plugins)
     folder = out or Path("bench") / loaded.config.name
     results = run_suite(loaded, plugins, folder, say=say)
@@ -109,12 +109,12 @@ def split(
     seed: Annotated[int, typer.Option(help="Of the order in which groups are dealt out.")] = 0,
 ) -> None:
     """Write a split manifest: names and hashes, with neighbouring frames on one side."""
-    from fusionkit.api import installed
+    from fusionkit.benchmark.splits import make_manifest
     from fusionkit.benchmark.suite import load_suite
-    from fusionkit.files import make_folder
-    from fusionkit.splits import make_manifest
+    from fusionkit.io.atomic_write import make_folder
+    from fusionkit.registry.plugins import load_installed_plugins
 
-    plugins = installed()
+    plugins = load_installed_plugins()
     loaded = load_suite(suite, [], plugins)
     if data not in loaded.config.data:
         raise FusionkitError(
@@ -137,13 +137,13 @@ def _compare_profiles(fused: Path, sources: dict[str, Path], csv: Path | None) -
     from rich.console import Console
     from rich.table import Table
 
-    from fusionkit.api import installed
-    from fusionkit.files import make_folder, write_text
-    from fusionkit.scoring import compare_profiles, means
+    from fusionkit.evaluation.scores import compare_profiles, means
+    from fusionkit.io.atomic_write import make_folder, write_text
+    from fusionkit.registry.plugins import load_installed_plugins
 
     if csv is not None:
         make_folder(csv.parent)
-    found, notes = compare_profiles(installed().registry, fused, sources)
+    found, notes = compare_profiles(load_installed_plugins().registry, fused, sources)
     if csv is not None:
         text = io.StringIO()
         lines = writer(text, lineterminator="\n")

@@ -10,15 +10,15 @@ from fusionkit.cli.app import app, plugins_app
 from fusionkit.cli.options import say
 
 if TYPE_CHECKING:
-    from fusionkit.listing import Listing
+    from fusionkit.registry.plugin_cache import Listing
 
 
 @app.command()
 def doctor() -> None:
     """Say which versions, devices and plugins there are, and which plugins are broken."""
-    from fusionkit.api import installed
-    from fusionkit.environment import environment
-    from fusionkit.listing import listing_of
+    from fusionkit.registry.plugin_cache import listing_of
+    from fusionkit.registry.plugins import load_installed_plugins
+    from fusionkit.runs.environment import environment
 
     values = environment()
     versions = "\n".join(f"  {name} {version}" for name, version in values["versions"].items())
@@ -27,8 +27,8 @@ def doctor() -> None:
     for gpu in values["gpus"]:
         print(f"  {gpu}")
     print("plugins")
-    _print_plugins(listing_of(installed()))
-    if installed().broken:
+    _print_plugins(listing_of(load_installed_plugins()))
+    if load_installed_plugins().broken:
         raise SystemExit(2)
 
 
@@ -40,13 +40,13 @@ def models(
     from rich.console import Console
     from rich.table import Table
 
-    from fusionkit.api import installed
-    from fusionkit.models import card_text, model_named
+    from fusionkit.registry.model_cards import card_text, model_named
+    from fusionkit.registry.plugins import load_installed_plugins
 
-    there = installed().models
+    there = load_installed_plugins().models
     if name is not None:
         model = model_named(name, there)
-        model.checked()
+        model.verify()
         print(card_text(model), end="")
         return
     if not there:
@@ -56,7 +56,7 @@ def models(
     for column in ("model", "fuses", "MB", "SHA-256", "what it is"):
         table.add_column(column)
     for key, model in sorted(there.items()):
-        size = f"{model.checked().stat().st_size / 1e6:.1f}"
+        size = f"{model.verify().stat().st_size / 1e6:.1f}"
         card = model.card
         table.add_row(key, ", ".join(card.modalities), size, card.sha256[:12], card.summary)
     Console().print(table)
@@ -66,7 +66,7 @@ def models(
 @plugins_app.command("list")
 def plugins_list() -> None:
     """List the plugins, with what each brings."""
-    from fusionkit.listing import installed_listing
+    from fusionkit.registry.plugin_cache import installed_listing
 
     listing = installed_listing()
     _print_plugins(listing)
@@ -92,11 +92,11 @@ def plugins_show(
     """Show a component: where it comes from, what it does, its arguments."""
     import inspect
 
-    from fusionkit.api import installed
-    from fusionkit.arguments import arguments_model
-    from fusionkit.signatures import parameters_of
+    from fusionkit.registry.arguments import arguments_model
+    from fusionkit.registry.plugins import load_installed_plugins
+    from fusionkit.registry.signatures import parameters_of
 
-    entry = installed().registry.get(kind, name)
+    entry = load_installed_plugins().registry.get(kind, name)
     print(f"{kind} {name}, plugin {entry.plugin}, {entry.cls.__module__}.{entry.cls.__name__}\n")
     print(inspect.getdoc(entry.cls) or "")
     print("\nin a configuration:")

@@ -77,8 +77,9 @@ def choose_model(
     model: str | None, backbone: str | None, sources: dict[str, Path]
 ) -> tuple[Backbone, dict[str, str]]:
     """Return the network, and what it calls each source."""
-    from fusionkit.api import build, installed, load
-    from fusionkit.models import model_for, names_of
+    from fusionkit.api import build, load
+    from fusionkit.registry.model_cards import model_for, names_of
+    from fusionkit.registry.plugins import load_installed_plugins
 
     if model is not None and backbone is not None:
         raise FusionkitError("give --model or --backbone, not both")
@@ -90,7 +91,7 @@ def choose_model(
                 f"give a trained one with --model"
             )
         return network.eval(), {name: name for name in sources}
-    models = installed().models
+    models = load_installed_plugins().models
     if model is None:
         model = model_for(sources, models).card.name
         say(f"model: {model} (others: fusionkit models)")

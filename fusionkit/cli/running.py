@@ -25,15 +25,15 @@ def run(
     ] = False,
 ) -> None:
     """Train, fuse, evaluate and report as a configuration says; again goes on where it stopped."""
-    from fusionkit.api import installed
-    from fusionkit.config import load_config
-    from fusionkit.pipeline import run_pipeline
+    from fusionkit.config.run_config import load_config
+    from fusionkit.registry.plugins import load_installed_plugins
+    from fusionkit.runs.pipeline import run_pipeline
 
-    plugins = installed()
+    plugins = load_installed_plugins()
     loaded = load_config(config, overrides or [], plugins)
     folder = out or Path("runs") / loaded.config.name
-    finished = run_pipeline(loaded, plugins, folder, restart=restart, say=say)
-    if finished.is_first:
+    finished = run_pipeline(loaded, plugins, folder, restart=restart)
+    if finished.context().is_first:
         report = folder / "report.html"
         say(f"done: {report if report.is_file() else folder}")
 
@@ -45,11 +45,15 @@ def schema(
     """Print the JSON schema of recipes with every installed component, for editors."""
     import json
 
-    from fusionkit.api import installed
     from fusionkit.benchmark.suite import suite_schema
-    from fusionkit.config import json_schema
+    from fusionkit.config.run_config import json_schema
+    from fusionkit.registry.plugins import load_installed_plugins
 
-    print(json.dumps((suite_schema if suite else json_schema)(installed().registry), indent=2))
+    print(
+        json.dumps(
+            (suite_schema if suite else json_schema)(load_installed_plugins().registry), indent=2
+        )
+    )
 
 
 @app.command()
@@ -59,7 +63,7 @@ def convert(
     kind: Annotated[str, typer.Option("--as", help="ufuser or unet5.")],
 ) -> None:
     """Turn official weights into a file that rebuilds its own network."""
-    from fusionkit.converting import convert_official
+    from fusionkit.registry.official_weights import convert_official
 
     name = convert_official(official, out, kind)
     say(f"{out}: {name}")
@@ -81,8 +85,8 @@ def export(
 ) -> None:
     """Write a trained model as ONNX that fuses luminance of any size."""
     from fusionkit.api import load
-    from fusionkit.exporting import export_onnx
-    from fusionkit.files import make_folder
+    from fusionkit.inference.onnx_export import export_onnx
+    from fusionkit.io.atomic_write import make_folder
 
     network = load(model)
     make_folder(out.parent)

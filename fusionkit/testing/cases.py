@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fusionkit.errors import FusionkitError, nearest
-from fusionkit.plugins import Plugins
+from fusionkit.registry.plugins import Plugins
 from fusionkit.testing import common, measures, networks, objectives, sources, transforms
 from fusionkit.testing.subject import NotApplicable, Subject
 

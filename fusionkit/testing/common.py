@@ -11,8 +11,8 @@ import torch
 import yaml
 from torch import nn
 
-from fusionkit.arguments import make_spec
-from fusionkit.config import json_schema
+from fusionkit.config.run_config import json_schema
+from fusionkit.registry.arguments import make_spec
 from fusionkit.testing.subject import NotApplicable, Subject, expect
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Images, Sample, TaskContext
-from fusionkit.signatures import parameters_of
+from fusionkit.interfaces import Images, Sample, TaskContext, TaskResult
+from fusionkit.registry.signatures import parameters_of
 from fusionkit.testing.subject import NotApplicable, Subject, expect
 
 _SIDE = 192
@@ -117,11 +117,11 @@ def _labelled(subject: Subject, count: int, first: int) -> list[Sample]:
     return made
 
 
-def _scored(subject: Subject, seed: int) -> tuple[Any, Mapping[str, float], list[str]]:
+def _scored(subject: Subject, seed: int) -> tuple[TaskResult, list[str]]:
     task = subject.build()
     test = _labelled(subject, 4, 100)
     with tempfile.TemporaryDirectory() as folder:
-        task.context = TaskContext(
+        context = TaskContext(
             seed=seed,
             folder=Path(folder),
             mask_classes=_CLASSES,
@@ -129,8 +129,8 @@ def _scored(subject: Subject, seed: int) -> tuple[Any, Mapping[str, float], list
             modalities=subject.modalities,
         )
         try:
-            task.fit(_labelled(subject, 8, 0) if task.trains else [])
-            return task, task.score(test), [sample.id for sample in test]
+            task.fit(_labelled(subject, 8, 0) if task.trains else [], context)
+            return task.score(test), [sample.id for sample in test]
         except FusionkitError as error:
             raise NotApplicable(f"it can't work on small made-up scenes: {error}") from None
 
@@ -138,18 +138,18 @@ def _scored(subject: Subject, seed: int) -> tuple[Any, Mapping[str, float], list
 def task_scores(subject: Subject) -> None:
     """It fits and scores small scenes: finite numbers, and what it has of each scene by its id."""
     before = torch.random.get_rng_state()
-    task, scores, ids = _scored(subject, seed=0)
+    result, ids = _scored(subject, seed=0)
     expect(
         torch.equal(before, torch.random.get_rng_state()),
         "it leaves the global random generator elsewhere; wrap training in torch.random.fork_rng",
     )
-    expect(bool(scores), "it gives no score")
-    for name, value in scores.items():
+    expect(bool(result.scores), "it gives no score")
+    for name, value in result.scores.items():
         expect(math.isfinite(value), f"its score {name} is {value}")
-    for name, found in task.per_image().items():
-        expect(name in scores, f"per_image has {name}, which is no score of the set")
+    for name, found in result.per_image.items():
+        expect(name in result.scores, f"per_image has {name}, which is no score of the set")
         expect(set(found) <= set(ids), f"per_image names scenes that were not scored: {set(found)}")
-    for name, prediction in task.predictions().items():
+    for name, prediction in result.predictions.items():
         expect(name in ids, f"it predicts for {name!r}, which was not scored")
         expect(
             prediction.shape == (64, 64)
@@ -162,7 +162,7 @@ def task_scores(subject: Subject) -> None:
 
 def task_seed(subject: Subject) -> None:
     """The same seed gives the same scores."""
-    one, other = _scored(subject, seed=1)[1], _scored(subject, seed=1)[1]
+    one, other = _scored(subject, seed=1)[0].scores, _scored(subject, seed=1)[0].scores
     expect(one == other, f"with one seed it scores {dict(one)} and then {dict(other)}")
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Backbone, Images, Sensor
+from fusionkit.registry.weights import load_weights, save_weights
 from fusionkit.testing.subject import NotApplicable, Subject, expect, scene
-from fusionkit.weights import load_weights, save_weights
 
 _ODD = ((67, 83), (64, 97))
 _LEAST = 64

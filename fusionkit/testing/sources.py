@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from fusionkit.config import RunConfig
+from fusionkit.config.run_config import RunConfig
 from fusionkit.interfaces import IGNORED, Sample, Stage
 from fusionkit.testing.subject import Subject, expect
 
@@ -115,10 +115,10 @@ def stage(subject: Subject) -> None:
     """What it is blind to are keys of the configuration, and ``run`` takes the run alone."""
     cls = subject.cls
     assert issubclass(cls, Stage)
-    for key in cls.blind_to:
+    for key in cls.ignores:
         expect(
             key in RunConfig.model_fields,
-            f"blind_to names {key!r}, which is no key of the configuration",
+            f"ignores names {key!r}, which is no key of the configuration",
         )
     expect(
         len(inspect.signature(cls.run).parameters) == 2,

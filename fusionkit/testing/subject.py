@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.arguments import arguments_model, make_spec
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Component, Images, Sample
-from fusionkit.registry import Registry
+from fusionkit.registry.arguments import arguments_model, make_spec
+from fusionkit.registry.components import Registry
 
 __all__ = ["NotApplicable", "Subject", "expect", "scene", "smooth"]
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.colour import luminance
-from fusionkit.images import list_images, read_image, to_float
 from fusionkit.interfaces import Backbone, Images, Sample
+from fusionkit.io.images import list_images, read_image, to_float
 
 
 class Folder(Backbone):

@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Backbone, Sample
-from fusionkit.run import Run
+from fusionkit.interfaces import Backbone, RunContext, Sample
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,13 @@ class TaughtPatches(Dataset[Tensor]):
         return self._made[index]
 
 
+def moving_average(run: RunContext) -> Backbone | None:
+    """Return the moving average that ``teacher: self`` learns from; None before its first round."""
+    if run.config.teacher == "self" and run.checkpoints.exists("teacher"):
+        return run.checkpoints.load("teacher")
+    return None
+
+
 class Batches:
     """The training batches of a run, epoch by epoch.
 
@@ -68,19 +74,19 @@ class Batches:
 
     def __init__(
         self,
-        run: Run,
+        run: RunContext,
         batch_size: int,
         crop: int | None,
         augment: bool,
         blend: bool = False,
         teachers: Sequence[Backbone] | None = None,
     ):
-        patches = run.patches
-        teachers = run.teachers() if teachers is None else teachers
+        patches = run.components.patches
+        teachers = run.components.build_teachers() if teachers is None else teachers
         self.modalities = run.config.modalities
         self.crop, self.augment, self.blend = crop, augment, blend
         self.mixing = run.config.teacher == "self" and not teachers
-        self._generator = run.generator("batches")
+        self._generator = run.seeds.generator("batches")
         processes = run.fabric.world_size
         loader = DataLoader(
             TaughtPatches(patches, self.modalities, teachers),
@@ -88,12 +94,12 @@ class Batches:
             shuffle=True,
             # One left-over pair would make a noisy step of its own.
             drop_last=len(patches) >= batch_size,
-            generator=torch.Generator().manual_seed(run.seed_for("order")),
+            generator=torch.Generator().manual_seed(run.seeds.seed_for("order")),
         )
         # With several processes Fabric puts a sampler in that deals the patches out.
         self._loader: Any = run.fabric.setup_dataloaders(loader, move_to_device=False)
         self._device = run.fabric.device
-        self._epoch_seed = run.seed_for(str(run.fabric.global_rank), "epoch")
+        self._epoch_seed = run.seeds.seed_for(str(run.fabric.global_rank), "epoch")
 
     def __len__(self) -> int:
         return len(self._loader)

@@ -93,6 +93,8 @@ class Equivariance(Loss):
         height, width = fused.shape[-2:]
         drawn: list[TransformElement] = []
         for group, count in step.transforms:
+            order = group.order((height, width))
+            count = count if order is None else min(count, order)
             drawn.extend(group.sample(count, (height, width), step.generator))
         if self.elements is not None:
             kept = torch.randperm(len(drawn), generator=step.generator)[: self.elements]

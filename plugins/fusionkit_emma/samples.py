@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusionkit.images import write_image
+from fusionkit.io.images import write_image
 
 
 def save_samples(path: Path, rows: Sequence[Sequence[Tensor]]) -> None:

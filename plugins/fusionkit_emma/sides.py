@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fusionkit.errors import FusionkitError
-from fusionkit.run import Run
+from fusionkit.interfaces import RunContext
 
 
-def check_side(run: Run, crop: int | None, stride: int, who: str) -> None:
+def check_side(run: RunContext, crop: int | None, stride: int, who: str) -> None:
     """Raise FusionkitError unless patches, or crops of them, have multiples of ``stride``.
 
     Args:
@@ -15,7 +15,7 @@ def check_side(run: Run, crop: int | None, stride: int, who: str) -> None:
         stride: What height and width must be multiples of.
         who: Asks for it, for the message.
     """
-    patches = run.patches
+    patches = run.components.patches
     if not patches:
         raise FusionkitError("the data set has no training patches")
     side = next(iter(patches[0].images.values())).shape[-2:]

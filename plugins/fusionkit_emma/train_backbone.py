@@ -19,13 +19,13 @@ from fusionkit.interfaces import (
     Distance,
     FusionStep,
     Loss,
+    RunContext,
     Sensor,
     Stage,
     TransformGroup,
 )
 from fusionkit.progress import ProgressBar
-from fusionkit.run import Run, load_module_state
-from fusionkit_emma.batches import Batches
+from fusionkit_emma.batches import Batches, moving_average
 from fusionkit_emma.distances import L1Sobel
 from fusionkit_emma.optimization import Schedule, check_optimizer, make_optimizer, make_scheduler
 from fusionkit_emma.samples import save_samples
@@ -64,7 +64,7 @@ class TrainBackbone(Stage):
     """
 
     name = "train-backbone"
-    blind_to = ("test",)
+    ignores = ("test",)
 
     def __init__(
         self,
@@ -105,28 +105,39 @@ class TrainBackbone(Stage):
         self.distance = distance or L1Sobel()
         self.ema, self.keep, self.val_pairs = ema, keep, val_pairs
         if epochs == 0:
-            self.blind_to = ("test", "sensors", "losses", "transforms")
+            self.ignores = ("test", "sensors", "losses", "transforms")
 
-    def check(self, run: Run) -> None:
+    def requires(self, run: RunContext) -> tuple[str, ...]:
+        """The trained sensors, unless no loss is trained under."""
+        return tuple(f"sensor-{m}" for m in run.config.sensors) if self.epochs else ()
+
+    def produces(self, run: RunContext) -> tuple[str, ...]:
+        """The weights of the fusion network, and of its moving average."""
+        return ("backbone", "teacher") if self.ema else ("backbone",)
+
+    def check(self, run: RunContext) -> None:
         """The backbone must be trainable, and what its losses need must be configured."""
-        backbone = run.backbone()
+        backbone = run.components.build_backbone()
         if not any(p.requires_grad for p in backbone.parameters()):
             raise FusionkitError(f"the backbone {backbone.name!r} has nothing to train")
         if self.epochs and not run.config.losses:
             raise FusionkitError("needs `losses`; there are none")
         if (self.warm_start or self.anchor or self.anchor_end) and not run.config.teacher:
             raise FusionkitError("warm_start and anchor need a `teacher`; there is none")
-        strides = {backbone.stride, *(sensor.stride for sensor in run.sensors().values())}
+        strides = {
+            backbone.stride,
+            *(s.stride for s in run.components.build_sensors().values()),
+        }
         check_side(run, self.crop, math.lcm(*strides), "the networks")
 
-    def run(self, run: Run) -> None:
+    def run(self, run: RunContext) -> None:
         """Warm start, then train; validate and save after each epoch."""
         fabric = run.fabric
-        backbone: Backbone = run.load("backbone") or run.backbone()
+        backbone: Backbone = run.current_backbone()
         sensors = _frozen_sensors(run)
         losses = _labelled(run) if self.epochs else []
-        transforms = run.transforms()
-        average = run.load("teacher") if run.config.teacher == "self" else None
+        transforms = run.components.build_transforms()
+        average = moving_average(run)
         batches = Batches(
             run,
             self.batch_size,
@@ -138,8 +149,8 @@ class TrainBackbone(Stage):
         optimizer = make_optimizer(backbone.parameters(), self.optimizer, self.lr)
         warm_scheduler, scheduler = self._schedulers(optimizer, len(batches))
         first, moving = 0, _copy_of(backbone) if self.ema else None
-        if (saved := run.progress()) is not None:
-            load_module_state(backbone, saved["backbone"])
+        if (saved := run.checkpoints.load_progress()) is not None:
+            backbone.load_state_dict(saved["backbone"])
             first, moving = saved["epoch"], saved["moving"] if self.ema else None
         module, optimizer = fabric.setup(backbone, optimizer)
         if saved is not None:  # now that the weights are where the optimizer's state must be
@@ -150,7 +161,9 @@ class TrainBackbone(Stage):
         with ProgressBar("backbone", total_epochs * len(batches), step, run.is_first) as bar:
             for epoch in range(first, total_epochs):
                 module.train()
-                generator.manual_seed(run.seed_for(str(fabric.global_rank), "loss", str(epoch)))
+                generator.manual_seed(
+                    run.seeds.seed_for(str(fabric.global_rank), "loss", str(epoch))
+                )
                 warm = epoch < self.warm_start
                 for batch in batches.epoch(epoch):
                     if warm:
@@ -183,12 +196,14 @@ class TrainBackbone(Stage):
                         _average(moving, backbone, decay_at(step, self.ema))
                     values = {f"loss/{label}": term.item() for label, _, term in terms}
                     lr = optimizer.param_groups[0]["lr"]
-                    run.log(step, {"loss": total.item(), **values, "lr": lr})
+                    run.log.write(step, {"loss": total.item(), **values, "lr": lr})
                     bar.step({"loss": total.item()})
                 if run.is_first:
                     kept = self._kept(backbone, moving)
-                    run.log(step, self._validate(run, epoch, kept, sensors, losses, transforms))
-                    run.save_progress(
+                    run.log.write(
+                        step, self._validate(run, epoch, kept, sensors, losses, transforms)
+                    )
+                    run.checkpoints.save_progress(
                         {
                             "backbone": backbone.state_dict(),
                             "optimizer": optimizer.state_dict(),
@@ -198,9 +213,9 @@ class TrainBackbone(Stage):
                     )
                 fabric.barrier()
         if run.is_first:
-            run.save("backbone", self._kept(backbone, moving))
+            run.checkpoints.save("backbone", self._kept(backbone, moving))
             if moving is not None:
-                run.save("teacher", backbone, moving)
+                run.checkpoints.save("teacher", backbone, moving)
 
     def _schedulers(self, optimizer: torch.optim.Optimizer, steps: int) -> tuple[Any, Any]:
         """Return the schedulers of the warm start (cosine) and of the training."""
@@ -240,7 +255,7 @@ class TrainBackbone(Stage):
     @torch.no_grad()
     def _validate(
         self,
-        run: Run,
+        run: RunContext,
         epoch: int,
         backbone: Backbone,
         sensors: Mapping[str, Sensor],
@@ -248,14 +263,14 @@ class TrainBackbone(Stage):
         transforms: Sequence[tuple[TransformGroup, int]],
     ) -> dict[str, float]:
         """Return losses and shares of the sources on held-out pairs; save what they show."""
-        indices = list(run.data.splits()["val"])[: self.val_pairs]
+        indices = list(run.components.data.splits()["val"])[: self.val_pairs]
         found: dict[str, list[float]] = {}
         rows = []
         backbone.eval()
-        generator = torch.Generator().manual_seed(run.seed_for("val"))
+        generator = torch.Generator().manual_seed(run.seeds.seed_for("val"))
         stride = math.lcm(backbone.stride, *(s.stride for s in sensors.values()))
         for index in indices:
-            sample = run.data[index]
+            sample = run.components.data[index]
             sources = {
                 m: _fit(sample.images[m][None], stride).to(run.fabric.device)
                 for m in run.config.modalities
@@ -273,24 +288,21 @@ class TrainBackbone(Stage):
         return {key: sum(values) / len(values) for key, values in found.items()}
 
 
-def _labelled(run: Run) -> list[tuple[str, Loss, float]]:
+def _labelled(run: RunContext) -> list[tuple[str, Loss, float]]:
     """Return the losses under names that are all different."""
     labelled: list[tuple[str, Loss, float]] = []
-    for loss, weight in run.losses():
+    for loss, weight in run.components.build_losses():
         same = sum(loss.name == other.name for _, other, _ in labelled)
         label = f"{loss.name}-{same + 1}" if same else loss.name
         labelled.append((label, loss.to(run.fabric.device), weight))
     return labelled
 
 
-def _frozen_sensors(run: Run) -> dict[str, Sensor]:
+def _frozen_sensors(run: RunContext) -> dict[str, Sensor]:
     """Return the trained sensors: eval mode, gradients through them but none into them."""
     return {
-        modality: (run.load(f"sensor-{modality}") or sensor)
-        .eval()
-        .requires_grad_(False)
-        .to(run.fabric.device)
-        for modality, sensor in run.sensors().items()
+        modality: sensor.eval().requires_grad_(False).to(run.fabric.device)
+        for modality, sensor in run.current_sensors().items()
     }
 
 

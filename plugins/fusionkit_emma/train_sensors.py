@@ -11,10 +11,9 @@ from torch.nn import functional as F
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.padding import pad_to_multiple
-from fusionkit.interfaces import Stage
+from fusionkit.interfaces import RunContext, Stage
 from fusionkit.progress import ProgressBar
-from fusionkit.run import Run, load_module_state
-from fusionkit_emma.batches import Batches, random_mixtures
+from fusionkit_emma.batches import Batches, moving_average, random_mixtures
 from fusionkit_emma.losses import add_noise
 from fusionkit_emma.optimization import Schedule, check_optimizer, make_optimizer, make_scheduler
 from fusionkit_emma.sides import check_side
@@ -45,7 +44,7 @@ class TrainSensors(Stage):
     """
 
     name = "train-sensors"
-    blind_to = ("test", "losses", "transforms", "backbone")
+    ignores = ("test", "losses", "transforms", "backbone")
 
     def __init__(
         self,
@@ -75,7 +74,11 @@ class TrainSensors(Stage):
         self.crop, self.augment, self.blend, self.noise = crop, augment, blend, noise
         self.val_pairs = val_pairs
 
-    def check(self, run: Run) -> None:
+    def produces(self, run: RunContext) -> tuple[str, ...]:
+        """The weights of each sensor."""
+        return tuple(f"sensor-{modality}" for modality in run.config.modalities)
+
+    def check(self, run: RunContext) -> None:
         """Sensors and something to learn from must be configured."""
         if not run.config.sensors:
             raise FusionkitError("needs `sensors`, one per modality; there are none")
@@ -84,16 +87,14 @@ class TrainSensors(Stage):
                 "needs a `teacher` whose fused images the sensors learn from: a list of backbones "
                 "(- {name: laplacian-pyramid}), or `self`"
             )
-        for modality, sensor in run.sensors().items():
+        for modality, sensor in run.components.build_sensors().items():
             check_side(run, self.crop, sensor.stride, f"the sensor for {modality}")
 
-    def run(self, run: Run) -> None:
+    def run(self, run: RunContext) -> None:
         """Train all sensors side by side, each on its own loss."""
         fabric = run.fabric
-        sensors = torch.nn.ModuleDict(
-            {m: run.load(f"sensor-{m}") or sensor for m, sensor in run.sensors().items()}
-        )
-        teacher = run.load("teacher") if run.config.teacher == "self" else None
+        sensors = torch.nn.ModuleDict(run.current_sensors())
+        teacher = moving_average(run)
         batches = Batches(
             run,
             self.batch_size,
@@ -113,18 +114,20 @@ class TrainSensors(Stage):
             self.warmup_steps,
         )
         first = 0
-        if (saved := run.progress()) is not None:
-            load_module_state(sensors, saved["sensors"])
+        if (saved := run.checkpoints.load_progress()) is not None:
+            sensors.load_state_dict(saved["sensors"])
             first = saved["epoch"]
         together, optimizer = fabric.setup(_Together(sensors), optimizer)
         if saved is not None:  # now that the weights are where the optimizer's state must be
             optimizer.load_state_dict(saved["optimizer"])
-        generator = run.generator("noise")
+        generator = run.seeds.generator("noise")
         step = first * len(batches)
         with ProgressBar("sensors", self.epochs * len(batches), step, run.is_first) as bar:
             for epoch in range(first, self.epochs):
                 sensors.train()
-                generator.manual_seed(run.seed_for(str(fabric.global_rank), "noise", str(epoch)))
+                generator.manual_seed(
+                    run.seeds.seed_for(str(fabric.global_rank), "noise", str(epoch))
+                )
                 for batch in batches.epoch(epoch):
                     scheduler.step_update(step)
                     assert batch.teacher is not None
@@ -137,12 +140,12 @@ class TrainSensors(Stage):
                     optimizer.step()
                     step += 1
                     values = {f"rmse/{m}": math.sqrt(e.item()) for m, e in errors.items()}
-                    run.log(step, {**values, "lr": optimizer.param_groups[0]["lr"]})
+                    run.log.write(step, {**values, "lr": optimizer.param_groups[0]["lr"]})
                     bar.step(values)
                 if run.is_first:
                     if validated := self._validate(run, sensors, teacher):
-                        run.log(step, validated)
-                    run.save_progress(
+                        run.log.write(step, validated)
+                    run.checkpoints.save_progress(
                         {
                             "sensors": sensors.state_dict(),
                             "optimizer": optimizer.state_dict(),
@@ -152,20 +155,20 @@ class TrainSensors(Stage):
                 fabric.barrier()
         if run.is_first:
             for modality, sensor in sensors.items():
-                run.save(f"sensor-{modality}", sensor)  # type: ignore[arg-type]
+                run.checkpoints.save(f"sensor-{modality}", sensor)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def _validate(
-        self, run: Run, sensors: torch.nn.ModuleDict, teacher: torch.nn.Module | None
+        self, run: RunContext, sensors: torch.nn.ModuleDict, teacher: torch.nn.Module | None
     ) -> dict[str, float]:
         """Return the RMSE of each sensor on held-out pairs, whole images."""
-        indices = list(run.data.splits()["val"])[: self.val_pairs]
-        teachers = run.teachers() if teacher is None else [teacher]
-        generator = torch.Generator().manual_seed(run.seed_for("val"))
+        indices = list(run.components.data.splits()["val"])[: self.val_pairs]
+        teachers = run.components.build_teachers() if teacher is None else [teacher]
+        generator = torch.Generator().manual_seed(run.seeds.seed_for("val"))
         errors: dict[str, list[float]] = {m: [] for m in run.config.modalities}
         sensors.eval()
         for index in indices:
-            sample = run.data[index]
+            sample = run.components.data[index]
             if teachers:
                 images = [t.fuse(sample) for t in teachers]  # type: ignore[operator]
             else:

@@ -130,18 +130,18 @@ class Shift(TransformGroup):
 
     def sample(self, count: int, size: tuple[int, int], generator: Generator) -> Sequence[Shifted]:
         """Draw ``count`` shifts; no row offset and no column offset is drawn twice."""
-        limits = [extent - 1 for extent in size]
-        if self.largest is not None:
-            limits = [min(limit, self.largest) for limit in limits]
-        if count > 2 * min(limits):
-            raise FusionkitError(
-                f"shift: expected a count of at most {2 * max(min(limits), 0)} for images of "
-                f"{size[0]}x{size[1]} pixels"
-                + (f" and largest={self.largest}" if self.largest else "")
-                + f", found {count}"
-            )
-        rows, columns = (_draw_offsets(count, limit, generator) for limit in limits)
+        _check_count(self, count, size)
+        rows, columns = (_draw_offsets(count, limit, generator) for limit in self._limits(size))
         return [Shifted(r, c, self.circular) for r, c in zip(rows, columns, strict=True)]
+
+    def order(self, size: tuple[int, int]) -> int:
+        """Return how many shifts have different row and different column offsets."""
+        return 2 * max(0, min(self._limits(size)))
+
+    def _limits(self, size: tuple[int, int]) -> list[int]:
+        """Return the largest row and the largest column offset."""
+        limits = [extent - 1 for extent in size]
+        return limits if self.largest is None else [min(limit, self.largest) for limit in limits]
 
 
 def _draw_offsets(count: int, limit: int, generator: Generator) -> list[int]:
@@ -165,12 +165,15 @@ class Rotate(TransformGroup):
 
     def sample(self, count: int, size: tuple[int, int], generator: Generator) -> Sequence[Rotated]:
         """Return ``count`` rotations."""
-        if count > 350:
-            raise FusionkitError(f"rotate: expected a count of at most 350, found {count}")
+        _check_count(self, count, size)
         if self.angles == "fixed":
             return [Rotated(float(10 + k * (360 // count))) for k in range(count)]
         drawn = torch.randperm(358, generator=generator)[:count].tolist()
         return [Rotated(float(degrees + 1)) for degrees in drawn]
+
+    def order(self, size: tuple[int, int]) -> int:
+        """Return 350: from 10 degrees on, in steps of one degree."""
+        return 350
 
 
 class Reflect(TransformGroup):
@@ -183,26 +186,27 @@ class Reflect(TransformGroup):
     name = "reflect"
 
     def __init__(self, order: Literal["fixed", "random"] = "fixed"):
-        self.order = order
+        self._sampling = order
 
     def sample(
         self, count: int, size: tuple[int, int], generator: Generator
     ) -> Sequence[Reflected]:
         """Return ``count`` of the three."""
-        if count > 3:
-            raise FusionkitError(
-                f"reflect: the group has 3 elements beside the identity, found a count of {count}"
-            )
+        _check_count(self, count, size)
         elements = [Reflected((-1,)), Reflected((-2,)), Reflected((-2, -1))]
-        if self.order == "random":
+        if self._sampling == "random":
             elements = [elements[k] for k in torch.randperm(3, generator=generator).tolist()]
         return elements[:count]
+
+    def order(self, size: tuple[int, int]) -> int:
+        """Return 3."""
+        return len(REFLECTIONS) - 1
 
 
 class Dihedral(TransformGroup):
     """The symmetries of the square: no pixel is resampled, so all of the error is the network's.
 
-    Images that are no squares have the three that keep height and width, and give those at most.
+    Images that are no squares have only the three that keep height and width (see ``order``).
 
     Args:
         order: ``fixed`` takes them in order; ``random`` draws without return.
@@ -211,17 +215,27 @@ class Dihedral(TransformGroup):
     name = "d4"
 
     def __init__(self, order: Literal["fixed", "random"] = "random"):
-        self.order = order
+        self._sampling = order
 
     def sample(self, count: int, size: tuple[int, int], generator: Generator) -> Sequence[Turned]:
-        """Return ``count`` of the seven, or, for an oblong, of the three."""
-        if count > len(D4) - 1:
-            raise FusionkitError(
-                f"d4: the group has {len(D4) - 1} elements beside the identity, "
-                f"found a count of {count}"
-            )
-        there = [Turned(*e) for e in (D4 if size[0] == size[1] else REFLECTIONS)[1:]]
-        if self.order == "random":
-            drawn = torch.randperm(len(there), generator=generator).tolist()
-            there = [there[k] for k in drawn]
-        return there[:count]
+        """Return ``count`` of the seven; of the three that keep its shape for an oblong."""
+        _check_count(self, count, size)
+        elements = [Turned(*e) for e in (D4 if size[0] == size[1] else REFLECTIONS)[1:]]
+        if self._sampling == "random":
+            drawn = torch.randperm(len(elements), generator=generator).tolist()
+            elements = [elements[k] for k in drawn]
+        return elements[:count]
+
+    def order(self, size: tuple[int, int]) -> int:
+        """Return 7 for squares and 3 for oblongs, which quarter turns would reshape."""
+        return (len(D4) if size[0] == size[1] else len(REFLECTIONS)) - 1
+
+
+def _check_count(group: TransformGroup, count: int, size: tuple[int, int]) -> None:
+    """Raise FusionkitError if the group has fewer elements for images of this size."""
+    order = group.order(size)
+    if order is not None and count > order:
+        raise FusionkitError(
+            f"{group.name}: the group has {order} elements beside the identity for images of "
+            f"{size[0]}x{size[1]} pixels, found a count of {count}"
+        )

@@ -7,14 +7,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from fusionkit.errors import FusionkitError
-from fusionkit.files import write_json, write_text
+from fusionkit.evaluation.scores import Score, as_saved, grey_tensor, means, to_csv
 from fusionkit.functional.collapse import intensity_shares, shares, unexplained, verdict
-from fusionkit.images import list_images, read_image
-from fusionkit.interfaces import Metric, Stage
+from fusionkit.interfaces import Metric, RunContext, Stage
+from fusionkit.io.atomic_write import write_json, write_text
+from fusionkit.io.images import list_images, read_image
 from fusionkit.progress import ProgressBar
-from fusionkit.run import Run
-from fusionkit.scoring import Score, as_saved, grey_tensor, means, metrics_of, to_csv
 from fusionkit_standard.pairs import pairs_to_judge
 
 
@@ -35,13 +33,19 @@ class Evaluate(Stage):
         self.metrics = metrics
         self.profile = profile
 
-    def check(self, run: Run) -> None:
-        """All metrics must exist in the profile, and a stage before this one must fuse."""
+    def check(self, run: RunContext) -> None:
+        """All metrics must exist in the profile."""
         self._metrics(run)
-        if "fuse" not in [stage.name for stage in run.config.stages]:
-            raise FusionkitError("scores what the stage `fuse` writes, and there is none")
 
-    def run(self, run: Run) -> None:
+    def requires(self, run: RunContext) -> tuple[str, ...]:
+        """The fused images of each method."""
+        return ("grey",)
+
+    def produces(self, run: RunContext) -> tuple[str, ...]:
+        """Means, and the score of each image."""
+        return ("metrics.json", "scores")
+
+    def run(self, run: RunContext) -> None:
         """Score every method on every pair, on the first process."""
         if not run.is_first:
             return
@@ -91,12 +95,12 @@ class Evaluate(Stage):
             },
         }
         write_json(run.folder / "metrics.json", result)
-        run.log(0, {name: v["mean"] for name, v in result["methods"][methods[0]].items()})
+        run.log.write(0, {name: v["mean"] for name, v in result["methods"][methods[0]].items()})
         if problem := result["carries"][methods[0]]["problem"]:
             print(f"warning: {problem}", file=sys.stderr, flush=True)
 
-    def _metrics(self, run: Run) -> list[Metric]:
-        return metrics_of(run.plugins.registry, self.profile, self.metrics)
+    def _metrics(self, run: RunContext) -> list[Metric]:
+        return run.components.build_metrics(self.profile, self.metrics)
 
 
 def _verdict(

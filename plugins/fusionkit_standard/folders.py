@@ -15,10 +15,10 @@ from torch import Tensor
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.colour import luminance, split_chroma
-from fusionkit.fusing import colour_of
-from fusionkit.images import read_image, to_float
+from fusionkit.inference.fusion import colour_of
 from fusionkit.interfaces import Dataset, Modalities, Sample
-from fusionkit.pairs import Pair, find_pairs
+from fusionkit.io.images import read_image, to_float
+from fusionkit.io.pairs import Pair, find_pairs
 
 FOLDER_NAMES: Mapping[str, tuple[str, ...]] = {
     "infrared": ("infrared", "ir", "thermal", "lwir", "inf"),

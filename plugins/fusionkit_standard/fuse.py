@@ -9,14 +9,13 @@ import torch
 from pydantic import Field
 
 from fusionkit.errors import FusionkitError
-from fusionkit.files import make_folder
 from fusionkit.functional.colour import join_chroma
 from fusionkit.functional.stretching import Stretch, stretched
-from fusionkit.images import from_float, write_image
-from fusionkit.interfaces import Backbone, ComponentSpec, Sample, Stage
+from fusionkit.inference.symmetrize import Symmetry, symmetrized
+from fusionkit.interfaces import Backbone, RunContext, Sample, Stage
+from fusionkit.io.atomic_write import make_folder
+from fusionkit.io.images import from_float, write_image
 from fusionkit.progress import ProgressBar
-from fusionkit.run import Run
-from fusionkit.symmetry import Symmetry, symmetrized
 from fusionkit_standard.pairs import pairs_to_judge
 
 
@@ -49,16 +48,25 @@ class Fuse(Stage):
         self.limit = limit
         self.symmetrize: Symmetry = symmetrize
 
-    def check(self, run: Run) -> None:
+    def requires(self, run: RunContext) -> tuple[str, ...]:
+        """A backbone with weights must have been trained."""
+        trainable = any(True for _ in run.components.build_backbone().parameters())
+        return ("backbone",) if trainable else ()
+
+    def produces(self, run: RunContext) -> tuple[str, ...]:
+        """The fused images, in colour and as scored."""
+        return ("fused", "grey")
+
+    def check(self, run: RunContext) -> None:
         """There must be pairs to fuse."""
         if not pairs_to_judge(run, self.limit)[1]:
             raise FusionkitError("no pairs to fuse: `data` holds none out (val), and no `test`")
 
-    def run(self, run: Run) -> None:
+    def run(self, run: RunContext) -> None:
         """Fuse pair by pair, on the first process."""
         if not run.is_first:
             return
-        backbone: Backbone = run.load("backbone") or run.backbone()
+        backbone: Backbone = run.current_backbone()
         backbone = symmetrized(backbone.to(run.fabric.device), self.symmetrize)
         methods = {run.config.backbone.name: backbone}
         for baseline in self._baselines(run):
@@ -81,22 +89,18 @@ class Fuse(Stage):
                         self._write_colour(run, sample, fused)
                 bar.step()
 
-    def _baselines(self, run: Run) -> list[Backbone]:
+    def _baselines(self, run: RunContext) -> list[Backbone]:
         if self.baselines is not None:
             return list(self.baselines)
-        there = run.plugins.registry.names("backbone")
+        installed = run.components.names("backbone")
         usual = ("average", "max", "laplacian-pyramid")
-        return [
-            run.plugins.registry.build(ComponentSpec("backbone", name))
-            for name in usual
-            if name in there
-        ]
+        return [run.components.build("backbone", name) for name in usual if name in installed]
 
-    def _write(self, run: Run, sample: Sample, method: str, fused: torch.Tensor) -> None:
+    def _write(self, run: RunContext, sample: Sample, method: str, fused: torch.Tensor) -> None:
         path = run.folder / "grey" / method / f"{sample.id}.png"
         write_image(path, from_float(fused[0].numpy(), _dtype(sample)))
 
-    def _write_colour(self, run: Run, sample: Sample, fused: torch.Tensor) -> None:
+    def _write_colour(self, run: RunContext, sample: Sample, fused: torch.Tensor) -> None:
         pixels = fused[0]
         if sample.chroma is not None:
             pixels = join_chroma(fused, sample.chroma).movedim(0, -1)

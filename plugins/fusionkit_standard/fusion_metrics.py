@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
-from fusionkit.api import installed
-from fusionkit.interfaces import Sample, Task
-from fusionkit.scoring import as_saved, metrics_of
+from fusionkit.evaluation.scores import as_saved, installed_metrics
+from fusionkit.interfaces import Sample, Task, TaskContext, TaskResult
 
 
 class FusionMetrics(Task):
@@ -23,27 +22,25 @@ class FusionMetrics(Task):
     trains = False
 
     def __init__(self, profile: str = "cddfuse", metrics: tuple[str, ...] | None = None):
-        self._metrics = metrics_of(installed().registry, profile, metrics)
+        self._metrics = installed_metrics(profile, metrics)
         self.lower_is_better = tuple(m.name for m in self._metrics if not m.higher_is_better)
-        self._values: dict[str, dict[str, float]] = {}
+        self._modalities: tuple[str, ...] = ()
 
-    def fit(self, train: Sequence[Sample]) -> None:
-        """Nothing to train."""
+    def fit(self, train: Sequence[Sample], context: TaskContext) -> None:
+        """Remember the modalities; nothing is trained."""
+        self._modalities = context.modalities
 
-    def score(self, test: Sequence[Sample]) -> Mapping[str, float]:
-        """Return metric -> mean over the images."""
-        self._values = {metric.name: {} for metric in self._metrics}
+    def score(self, test: Sequence[Sample]) -> TaskResult:
+        """Return each metric as the mean over the images, and its value for each image."""
+        values: dict[str, dict[str, float]] = {metric.name: {} for metric in self._metrics}
         for sample in test:
             fused = sample.images["fused"][None]
-            names = self.context.modalities or tuple(n for n in sample.images if n != "fused")
+            names = self._modalities or tuple(n for n in sample.images if n != "fused")
             sources = {name: as_saved(sample.images[name]) for name in names}
             for metric in self._metrics:
-                self._values[metric.name][sample.id] = float(metric(fused, sources)[0])
-        return {
-            name: float(torch.tensor(list(values.values()), dtype=torch.float64).mean())
-            for name, values in self._values.items()
+                values[metric.name][sample.id] = float(metric(fused, sources)[0])
+        means = {
+            name: float(torch.tensor(list(found.values()), dtype=torch.float64).mean())
+            for name, found in values.items()
         }
-
-    def per_image(self) -> Mapping[str, Mapping[str, float]]:
-        """Return metric -> scene id -> value."""
-        return self._values
+        return TaskResult(means, values)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fusionkit.interfaces import Dataset
-from fusionkit.run import Run
+from fusionkit.interfaces import Dataset, RunContext
 
 
-def pairs_to_judge(run: Run, limit: int | None = None) -> tuple[Dataset, Sequence[int]]:
+def pairs_to_judge(run: RunContext, limit: int | None = None) -> tuple[Dataset, Sequence[int]]:
     """Return the data set and the indices of the pairs to fuse and to score.
 
     All pairs of ``test`` if the configuration names it, else the held-out pairs of ``data``.
     """
-    if run.test is not None:
-        dataset: Dataset = run.test
+    if run.components.test is not None:
+        dataset: Dataset = run.components.test
         indices: Sequence[int] = range(len(dataset))
     else:
-        dataset = run.data
+        dataset = run.components.data
         indices = dataset.splits()["val"]
     return dataset, list(indices)[:limit]

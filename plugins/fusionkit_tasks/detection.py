@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -17,9 +17,9 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError, nearest
-from fusionkit.files import make_folder, write_text
-from fusionkit.images import from_float, write_image
-from fusionkit.interfaces import Sample, Task
+from fusionkit.interfaces import Sample, Task, TaskContext, TaskResult
+from fusionkit.io.atomic_write import make_folder, write_text
+from fusionkit.io.images import from_float, write_image
 from fusionkit_tasks.pictures import rgb
 
 _CONFIDENCE, _OVERLAP = 0.25, 0.5
@@ -65,26 +65,26 @@ class Detection(Task):
         self.model = str(Path(model).resolve()) if Path(model).is_file() else model
         self.epochs, self.batch_size, self.image_size = epochs, batch_size, image_size
         self.lr, self.mosaic = lr, mosaic
-        self._boxes: dict[str, Tensor] = {}
-        self._f1: dict[str, float] = {}
+        self._context = TaskContext()
 
-    def fit(self, train: Sequence[Sample]) -> None:
+    def fit(self, train: Sequence[Sample], context: TaskContext) -> None:
         """Write the data in YOLO layout and train.
 
         Raises:
             FusionkitError: with the last lines of ultralytics, if it fails.
         """
+        self._context = context
         self._write("train", train)
         # Ultralytics wants a validation set even where none is used.
-        names = json.dumps(dict(enumerate(self.context.box_classes)))
+        names = json.dumps(dict(enumerate(self._context.box_classes)))
         write_text(
-            self.context.folder / "data.yaml",
-            f"path: {json.dumps(str(self.context.folder))}\n"
+            self._context.folder / "data.yaml",
+            f"path: {json.dumps(str(self._context.folder))}\n"
             f"train: images/train\nval: images/train\ntest: images/test\nnames: {names}\n",
         )
         self._run("train")
 
-    def score(self, test: Sequence[Sample]) -> Mapping[str, float]:
+    def score(self, test: Sequence[Sample]) -> TaskResult:
         """Return ``mAP50``, ``mAP50-95``, ``F1``, and both precisions of each class there is.
 
         F1 = 2 TP / (2 TP + FP + FN) counts boxes of confidence 0.25 and more, right where they
@@ -92,29 +92,22 @@ class Detection(Task):
         """
         ids = self._write("test", test)
         self._run("validate")
-        result = json.loads((self.context.folder / "result.json").read_text(encoding="utf-8"))
-        self._boxes = {
+        result = json.loads((self._context.folder / "result.json").read_text(encoding="utf-8"))
+        boxes = {
             ids[name]: torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
             for name, rows in result["boxes"].items()
         }
-        counts = {s.id: right_and_all(self._boxes[s.id], _labelled(s)) for s in test}
+        counts = {s.id: right_and_all(boxes[s.id], _labelled(s)) for s in test}
         # Where there is nothing to find and nothing was found, there is no value.
-        self._f1 = {name: 2 * right / count for name, (right, count) in counts.items() if count}
+        f1 = {name: 2 * right / count for name, (right, count) in counts.items() if count}
         right, count = (sum(values) for values in zip(*counts.values(), strict=True))
-        return {**result["scores"], "F1": 2 * right / count if count else 0.0}
-
-    def per_image(self) -> Mapping[str, Mapping[str, float]]:
-        """Return F1 in each image that has a box, labelled or found."""
-        return {"F1": self._f1}
-
-    def predictions(self) -> Mapping[str, Tensor]:
-        """Return scene id -> boxes (n, 6): class, cx, cy, width, height, confidence."""
-        return self._boxes
+        scores = {**result["scores"], "F1": 2 * right / count if count else 0.0}
+        return TaskResult(scores, {"F1": f1}, boxes)
 
     def _write(self, split: str, samples: Sequence[Sample]) -> dict[str, str]:
         """Write images and labels in YOLO layout; return file stem -> scene id."""
-        images = self.context.folder / "images" / split
-        labels = self.context.folder / "labels" / split
+        images = self._context.folder / "images" / split
+        labels = self._context.folder / "labels" / split
         make_folder(images)
         make_folder(labels)
         ids = {}
@@ -129,8 +122,8 @@ class Detection(Task):
         return ids
 
     def _run(self, action: str) -> None:
-        folder = self.context.folder
-        device = {"cuda": "0", "mps": "mps"}.get(self.context.accelerator, "cpu")
+        folder = self._context.folder
+        device = {"cuda": "0", "mps": "mps"}.get(self._context.accelerator, "cpu")
         job: dict[str, Any] = {
             "action": action,
             "model": self.model,
@@ -139,9 +132,9 @@ class Detection(Task):
             "image_size": self.image_size,
             "lr": self.lr,
             "mosaic": self.mosaic,
-            "seed": self.context.seed,
+            "seed": self._context.seed,
             "device": device,
-            "classes": list(self.context.box_classes),
+            "classes": list(self._context.box_classes),
         }
         path = folder / f"{action}.json"
         write_text(path, json.dumps(job))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Annotated, Any, ClassVar
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional.padding import crop, pad_to_multiple
-from fusionkit.interfaces import IGNORED, Sample, Task
+from fusionkit.interfaces import IGNORED, Sample, Task, TaskContext, TaskResult
 from fusionkit.progress import ProgressBar
 from fusionkit_tasks.pictures import rgb
 
@@ -76,21 +76,21 @@ class Segmentation(Task):
             )
         _check_encoder(smp, encoder, weights)
         self._network: nn.Module | None = None
-        self._confusion: dict[str, Int[Tensor, "k k"]] = {}
-        self._masks: dict[str, Tensor] = {}
+        self._context = TaskContext()
 
-    def fit(self, train: Sequence[Sample]) -> None:
+    def fit(self, train: Sequence[Sample], context: TaskContext) -> None:
         """Train from weights and in an order that follow from the seed alone.
 
         Raises:
             FusionkitError: if the encoder's weights can't be had, or whole images differ in size.
         """
+        self._context = context
         # Dropout draws from the global generator; it is seeded for the time of the training.
         with torch.random.fork_rng():
-            torch.random.manual_seed(self.context.seed)
+            torch.random.manual_seed(self._context.seed)
             self._network = self._trained(train)
 
-    def score(self, test: Sequence[Sample]) -> Mapping[str, float]:
+    def score(self, test: Sequence[Sample]) -> TaskResult:
         """Return ``mIoU`` and ``IoU/CLASS`` over all pixels of the set.
 
         A class that neither the labels nor the predictions have is left out; mIoU is the mean of
@@ -100,13 +100,14 @@ class Segmentation(Task):
             FusionkitError: if no pixel of the set has a class, so that there is nothing to score.
         """
         assert self._network is not None
-        classes = self.context.mask_classes
-        self._confusion, self._masks = {}, {}
+        classes = self._context.mask_classes
+        confusions: dict[str, Int[Tensor, "k k"]] = {}
+        masks: dict[str, Tensor] = {}
         for sample in test:
             predicted = self._predict(sample)
-            self._masks[sample.id] = predicted
-            self._confusion[sample.id] = _confusion(predicted, _mask(sample), len(classes))
-        total = sum(self._confusion.values(), torch.zeros(len(classes), len(classes)).long())
+            masks[sample.id] = predicted
+            confusions[sample.id] = _confusion(predicted, _mask(sample), len(classes))
+        total = sum(confusions.values(), torch.zeros(len(classes), len(classes)).long())
         if not total.any():
             raise FusionkitError("no pixel of the test masks has a class")
         values = _ious(total)
@@ -115,24 +116,18 @@ class Segmentation(Task):
             for name, value in zip(classes, values, strict=True)
             if value is not None
         }
-        return {"mIoU": sum(scores.values()) / len(scores), **scores}
-
-    def per_image(self) -> Mapping[str, Mapping[str, float]]:
-        """Return the mean IoU of the classes in each image that has a pixel with a class."""
         found: dict[str, float] = {}
-        for name, confusion in self._confusion.items():
+        for name, confusion in confusions.items():
             # Without labels there is no value, which is not the same as a value of 0.
             if values := [value for value in _ious(confusion) if value is not None]:
                 found[name] = sum(values) / len(values)
-        return {"mIoU": found}
-
-    def predictions(self) -> Mapping[str, Tensor]:
-        """Return scene id -> (h, w) classes."""
-        return self._masks
+        return TaskResult(
+            {"mIoU": sum(scores.values()) / len(scores), **scores}, {"mIoU": found}, masks
+        )
 
     def _trained(self, train: Sequence[Sample]) -> nn.Module:
-        generator = torch.Generator().manual_seed(self.context.seed)
-        device = torch.device(self.context.accelerator)
+        generator = torch.Generator().manual_seed(self._context.seed)
+        device = torch.device(self._context.accelerator)
         network = self._build().to(device).train()
         images = [rgb(sample).contiguous() for sample in train]
         masks = [_mask(sample) for sample in train]
@@ -181,7 +176,7 @@ class Segmentation(Task):
                 encoder_name=self.encoder,
                 encoder_weights=self.weights if named else True,
                 in_channels=3,
-                classes=len(self.context.mask_classes),
+                classes=len(self._context.mask_classes),
             )
         except OSError as error:
             raise FusionkitError(
@@ -227,7 +222,7 @@ class Segmentation(Task):
         assert self._network is not None
         image = rgb(sample)[None]
         padded = pad_to_multiple(_normalized(image), _STRIDE)
-        logits = self._forward(self._network, padded.to(self.context.accelerator))
+        logits = self._forward(self._network, padded.to(self._context.accelerator))
         return crop(logits, (image.shape[-2], image.shape[-1]))[0].argmax(dim=0).cpu()
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from fusionkit import hookimpl
 
 if TYPE_CHECKING:
-    from fusionkit.run import Run
+    from fusionkit.interfaces import RunContext
 
 
 @hookimpl
-def fusionkit_log(run: Run, stage: str, step: int, values: Mapping[str, float]) -> None:
+def fusionkit_log(run: RunContext, stage: str, step: int, values: Mapping[str, float]) -> None:
     """Write the numbers of a step to the event file of the run, if it is asked for."""
     from fusionkit_tracking.tensorboard import asked_for, writer
 

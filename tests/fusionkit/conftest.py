@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 import fusionkit as fk
-from fusionkit.models import digest
-from fusionkit.plugins import GROUP
+from fusionkit.io.hashes import file_hash
+from fusionkit.registry.plugins import GROUP
 from fusionkit_scenes.dataset import Scenes
 
 MakePlugin = Callable[[str, str], importlib.metadata.EntryPoint]
@@ -57,7 +57,7 @@ def write_model() -> Callable[..., Path]:
             "summary": "A U-Fuser of two scales.",
             "modalities": ["infrared", "visible"],
             "weights": weights.name,
-            "sha256": digest(weights),
+            "sha256": file_hash(weights),
             "data": "none, random weights",
             "terms": "as the code",
             "training": "none",

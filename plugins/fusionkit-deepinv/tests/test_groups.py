@@ -16,7 +16,7 @@ with warnings.catch_warnings():
     pytest.importorskip("deepinv", reason="deepinv is not installed: pip install fusionkit-deepinv")
 
 from fusionkit.errors import FusionkitError
-from fusionkit.plugins import load_plugins
+from fusionkit.registry.plugins import load_plugins
 from fusionkit.testing import NotApplicable, cases_of
 from fusionkit_deepinv.diffeomorphism import Diffeomorphism
 from fusionkit_deepinv.group import LEAST_VALID

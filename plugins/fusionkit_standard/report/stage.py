@@ -10,12 +10,11 @@ from typing import Annotated, Any
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fusionkit.files import write_text
 from fusionkit.functional.colour import join_chroma
-from fusionkit.images import from_float, list_images, read_image
-from fusionkit.interfaces import Sample, Stage
-from fusionkit.pages import data_url, style
-from fusionkit.run import Run
+from fusionkit.interfaces import RunContext, Sample, Stage
+from fusionkit.io.atomic_write import write_text
+from fusionkit.io.images import from_float, list_images, read_image
+from fusionkit.reporting.pages import data_url, style
 from fusionkit_standard.pairs import pairs_to_judge
 from fusionkit_standard.report.charts import line_chart
 
@@ -36,7 +35,11 @@ class Report(Stage):
     def __init__(self, pairs: Annotated[int, Field(ge=0)] = 8):
         self.pairs = pairs
 
-    def run(self, run: Run) -> None:
+    def produces(self, run: RunContext) -> tuple[str, ...]:
+        """The page."""
+        return ("report.html",)
+
+    def run(self, run: RunContext) -> None:
         """Write the page, on the first process."""
         if not run.is_first:
             return
@@ -58,7 +61,7 @@ class Report(Stage):
             page = page.replace(f"{{{{{key}}}}}", text)
         write_text(run.folder / "report.html", page)
 
-    def _pictures(self, run: Run) -> str:
+    def _pictures(self, run: RunContext) -> str:
         folder = run.folder / "fused"
         if not folder.is_dir() or self.pairs == 0:
             return "<p>No pairs were fused.</p>"
@@ -90,20 +93,20 @@ def _json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _summary(run: Run, metrics: dict[str, Any]) -> str:
+def _summary(run: RunContext, metrics: dict[str, Any]) -> str:
     config = run.config
     images = metrics.get("images", 0)
     source = config.test or config.data
     pieces = [
         f"<b>{html.escape(config.backbone.name)}</b> fuses {' + '.join(config.modalities)}",
-        f"trained on <b>{html.escape(config.data.name)}</b> ({len(run.data)} pairs)",
+        f"trained on <b>{html.escape(config.data.name)}</b> ({len(run.components.data)} pairs)",
     ]
     if images:
         pieces.append(f"scored on {images} pairs of <b>{html.escape(source.name)}</b>")
     return ", ".join(pieces) + f"; seed {config.seed}."
 
 
-def _table(run: Run, metrics: dict[str, Any]) -> str:
+def _table(run: RunContext, metrics: dict[str, Any]) -> str:
     if not metrics:
         return "<p>There are no scores: the stage <code>evaluate</code> has not run.</p>"
     methods, better = metrics["methods"], metrics["better"]
@@ -131,7 +134,7 @@ def _table(run: Run, metrics: dict[str, Any]) -> str:
     )
 
 
-def _carries(run: Run, metrics: dict[str, Any]) -> str:
+def _carries(run: RunContext, metrics: dict[str, Any]) -> str:
     found = metrics.get("carries", {})
     if not found:
         return ""
@@ -181,9 +184,9 @@ def _pair(name: str, sources: dict[str, str], fused: str, width: int, height: in
     )
 
 
-def _curves(run: Run) -> str:
+def _curves(run: RunContext) -> str:
     stages: dict[str, list[dict[str, Any]]] = {}
-    for line in run.logged():
+    for line in run.log.read():
         if line["step"] > 0:
             stages.setdefault(line["stage"], []).append(line)
     charts = []

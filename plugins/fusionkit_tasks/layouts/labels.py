@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError, nearest
-from fusionkit.images import image_size, read_image
 from fusionkit.interfaces import IGNORED
+from fusionkit.io.images import image_size, read_image
 
 _TOLERANCE = 1e-3
 """How far a box may reach over the border, in parts of the image: tools round."""

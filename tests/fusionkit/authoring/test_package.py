@@ -10,11 +10,11 @@ import pytest
 
 from fusionkit.authoring import NEW_KINDS, write_package
 from fusionkit.benchmark.suite import load_suite
-from fusionkit.config import load_config
+from fusionkit.config.run_config import load_config
 from fusionkit.errors import FusionkitError
 from fusionkit.hookspecs import API_VERSION
 from fusionkit.interfaces import KINDS
-from fusionkit.plugins import GROUP, load_plugins
+from fusionkit.registry.plugins import GROUP, load_plugins
 from fusionkit.testing import check_plugin
 
 OURS = list(importlib.metadata.entry_points(group=GROUP))

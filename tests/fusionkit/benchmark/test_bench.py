@@ -12,12 +12,12 @@ import torch
 from skimage.exposure import rescale_intensity
 
 import fusionkit as fk
-from fusionkit.api import installed
 from fusionkit.benchmark.bench import run_suite
 from fusionkit.benchmark.suite import load_suite
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Dataset, Sample, Task
-from fusionkit.models import read_model
+from fusionkit.registry.model_cards import read_model
+from fusionkit.registry.plugins import load_installed_plugins
 
 SUITE = """\
 name: small
@@ -36,7 +36,7 @@ tasks:
 def bench(tmp_path, text=SUITE, out="out", plugins=None):
     path = tmp_path / "suite.yaml"
     path.write_text(text)
-    plugins = plugins or installed()
+    plugins = plugins or load_installed_plugins()
     said: list[str] = []
     results = run_suite(load_suite(path, [], plugins), plugins, tmp_path / out, say=said.append)
     return results, said
@@ -73,8 +73,8 @@ def test_the_table_is_complete_and_says_what_is_best(tmp_path):
 
 def test_a_single_source_is_scored_as_it_is(tmp_path):
     results, _ = bench(tmp_path)
-    scenes = installed().registry.get("dataset", "scenes").cls(size=64, train=4, val=8)
-    metric = installed().registry.get("metric", "EN").cls()
+    scenes = load_installed_plugins().registry.get("dataset", "scenes").cls(size=64, train=4, val=8)
+    metric = load_installed_plugins().registry.get("metric", "EN").cls()
     expected = [
         float(metric(scenes[k].images["infrared"][None], {})[0])  # type: ignore[operator]
         for k in range(4, 12)
@@ -91,7 +91,7 @@ def test_a_method_can_be_stretched_and_is_a_cell_of_its_own(tmp_path):
     assert said[-1] == "4 cells computed, 0 found finished"
     scores = {c["method"]: c["images"]["EN"] for c in results["cells"]}
     assert scores["average (min-max)"] != scores["average"]
-    scenes = installed().registry.get("dataset", "scenes").cls(size=64, train=4, val=8)
+    scenes = load_installed_plugins().registry.get("dataset", "scenes").cls(size=64, train=4, val=8)
     mean = torch.stack(list(scenes[4].images.values())).mean(dim=0)[0].numpy()
     fused = (255 * rescale_intensity(mean, out_range=(0.0, 1.0))).round().astype("uint8")
     images = {"infrared": fused, "visible": fused}  # EN looks at the fused image alone
@@ -100,7 +100,9 @@ def test_a_method_can_be_stretched_and_is_a_cell_of_its_own(tmp_path):
 
 
 def test_weights_may_be_the_name_of_an_installed_model(tmp_path, monkeypatch, write_model):
-    monkeypatch.setattr(installed(), "models", {"small": read_model(write_model(tmp_path))})
+    monkeypatch.setattr(
+        load_installed_plugins(), "models", {"small": read_model(write_model(tmp_path))}
+    )
     results, _ = bench(tmp_path, SUITE.replace("tasks:", "  ours: {weights: small}\ntasks:"))
     assert "ours" in {c["method"] for c in results["cells"]}
     with pytest.raises(FusionkitError, match=r"methods\.ours\.weights: .*did you mean 'small'"):
@@ -126,7 +128,7 @@ def test_finished_cells_are_not_computed_again(tmp_path):
 
 def test_a_killed_suite_goes_on_and_gives_the_same_table(tmp_path, monkeypatch):
     bench(tmp_path, out="whole")
-    entry = installed().registry.get("task", "fusion-metrics").cls
+    entry = load_installed_plugins().registry.get("task", "fusion-metrics").cls
     score, calls = entry.score, []  # type: ignore[attr-defined]
 
     def killed(self, test):
@@ -216,7 +218,7 @@ tasks: {t: {name: trained, labels: LABELS}}
 
 @pytest.fixture
 def plugins():
-    from fusionkit.plugins import load_plugins
+    from fusionkit.registry.plugins import load_plugins
 
     found = load_plugins()
     found.registry.add(Toy, "test")

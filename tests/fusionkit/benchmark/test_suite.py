@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from fusionkit.api import installed
 from fusionkit.benchmark.suite import load_suite, suite_schema
 from fusionkit.errors import FusionkitError
-from fusionkit.images import write_image
+from fusionkit.io.images import write_image
+from fusionkit.registry.plugins import load_installed_plugins
 
 COMMITTED = sorted((Path(__file__).parents[3] / "benchmarks").glob("*.yaml"))
 
@@ -48,7 +48,7 @@ def write(tmp_path):
 
 
 def load(path, *overrides):
-    return load_suite(path, overrides, installed()).config
+    return load_suite(path, overrides, load_installed_plugins()).config
 
 
 def test_sizes_are_overrides_by_name(write):
@@ -95,7 +95,7 @@ def test_environment_variables_are_filled_in(write, monkeypatch):
 
 @pytest.mark.parametrize("suite", COMMITTED, ids=lambda path: path.stem)
 def test_the_schema_takes_the_committed_suites_and_finds_mistakes(suite):
-    schema = suite_schema(installed().registry)
+    schema = suite_schema(load_installed_plugins().registry)
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     values = yaml.safe_load(suite.read_text())
@@ -134,6 +134,6 @@ def test_folds_lie_where_the_suite_says_that_they_are_put(tmp_path, monkeypatch)
     assert "cp runs/fold?/grey/ufuser/*.png runs/folds" in suite.read_text()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FUSIONKIT_DATA", str(tmp_path))
-    plugins = installed()
+    plugins = load_installed_plugins()
     folds = load_suite(suite, [], plugins).config.methods["EMMA (4 folds)"].backbone
     assert plugins.registry.build(folds).name == "folder"

@@ -10,9 +10,9 @@ import tifffile
 from PIL import Image
 
 import fusionkit as fk
-from fusionkit.api import installed
-from fusionkit.images import read_image
-from fusionkit.models import read_model
+from fusionkit.io.images import read_image
+from fusionkit.registry.model_cards import read_model
+from fusionkit.registry.plugins import load_installed_plugins
 
 
 def test_single_files_and_a_saved_model(fusionkit, pairs):
@@ -64,7 +64,7 @@ def test_the_model_of_the_sources_is_taken_if_none_is_named(
     fusionkit, pairs, monkeypatch, write_model
 ):
     model = write_model(pairs, accepts={"infrared": ["hot"], "visible": ["cold"]})
-    monkeypatch.setattr(installed(), "models", {"small": read_model(model)})
+    monkeypatch.setattr(load_installed_plugins(), "models", {"small": read_model(model)})
     named = ["--source", f"hot={pairs / 'ir'}", "--source", f"cold={pairs / 'vi'}"]
     code, _, said = fusionkit("fuse", *named, "-o", pairs / "out")
     assert code == 0, said

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from fusionkit.api import installed
-from fusionkit.models import read_model
+from fusionkit.registry.model_cards import read_model
+from fusionkit.registry.plugins import load_installed_plugins
 
 
 def test_plugins_schema_and_doctor(fusionkit):
@@ -27,7 +27,9 @@ def test_plugins_schema_and_doctor(fusionkit):
 
 
 def test_models_are_listed_and_their_cards_printed(fusionkit, tmp_path, monkeypatch, write_model):
-    monkeypatch.setattr(installed(), "models", {"small": read_model(write_model(tmp_path))})
+    monkeypatch.setattr(
+        load_installed_plugins(), "models", {"small": read_model(write_model(tmp_path))}
+    )
     code, out, _ = fusionkit("models")
     assert code == 0
     assert "small" in out
@@ -38,5 +40,5 @@ def test_models_are_listed_and_their_cards_printed(fusionkit, tmp_path, monkeypa
     code, _, said = fusionkit("models", "smal")
     assert code == 2
     assert "did you mean 'small'" in said
-    monkeypatch.setattr(installed(), "models", {})
+    monkeypatch.setattr(load_installed_plugins(), "models", {})
     assert "no installed plugin ships a trained model" in fusionkit("models")[2]

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from fusionkit.functional.translation import estimate_shift, translate
-from fusionkit.images import read_image, to_float
+from fusionkit.io.images import read_image, to_float
 from fusionkit_scenes.dataset import Scenes
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fusionkit.registry import Registry
+from fusionkit.registry.components import Registry
 from fusionkit.testing import Case, Subject
 from fusionkit.testing.cases import CHECKS
 

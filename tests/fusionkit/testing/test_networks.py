@@ -9,7 +9,7 @@ from torch import nn
 from fusionkit.interfaces import (
     Backbone,
 )
-from fusionkit.registry import Registry
+from fusionkit.registry.components import Registry
 from fusionkit.testing import Case, Subject
 from fusionkit.testing.cases import CHECKS
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusionkit.api import installed
+from fusionkit.registry.plugins import load_installed_plugins
 from fusionkit.testing import NotApplicable, Subject
 from fusionkit.testing.cases import CHECKS
 
 OURS = ("fusionkit-standard", "fusionkit-emma", "fusionkit-classic", "fusionkit-scenes",
         "fusionkit-tasks", "fusionkit-timm", "fusionkit-methods")  # fmt: skip
-ENTRIES = [e for e in installed().registry if e.plugin in OURS]
+ENTRIES = [e for e in load_installed_plugins().registry if e.plugin in OURS]
 # What these would look at takes most of a minute, and a test of the task itself looks at it.
 ELSEWHERE = {("detection", "task_seed"), ("detection", "task_scores")}
 CASES = [
@@ -45,7 +45,7 @@ def test_contract(cls, check, root):
     given = {"dataset paired-folders": {"root": str(root)}}
     arguments = given.get(f"{cls.kind} {cls.name}", cls.example)
     try:
-        check(Subject(installed().registry, cls, arguments))
+        check(Subject(load_installed_plugins().registry, cls, arguments))
     except NotApplicable as reason:
         pytest.skip(str(reason))
 
@@ -58,6 +58,6 @@ def test_hardly_anything_is_skipped(root):
             continue
         given = {"root": str(root)} if cls.name == "paired-folders" else cls.example
         try:
-            Subject(installed().registry, cls, given).build()
+            Subject(load_installed_plugins().registry, cls, given).build()
         except NotApplicable as reason:
             pytest.fail(f"{cls.kind} {cls.name}: {reason}")

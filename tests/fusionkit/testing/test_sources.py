@@ -76,7 +76,7 @@ class Blind(Stage):
     """Sees nothing."""
 
     name = "blind"
-    blind_to = ("tests",)
+    ignores = ("tests",)
 
     def run(self, run):
         """Do nothing."""

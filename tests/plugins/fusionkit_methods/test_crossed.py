@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import fusionkit as fk
-from fusionkit.api import installed
-from fusionkit.config import load_config
+from fusionkit.config.run_config import load_config
 from fusionkit.errors import FusionkitError
-from fusionkit.pipeline import run_pipeline
+from fusionkit.registry.plugins import load_installed_plugins
+from fusionkit.runs.pipeline import run_pipeline
 
 METHODS = ("densefuse", "u2fusion", "seafusion", "cddfuse", "swinfusion")
-OURS = [e for e in installed().registry if e.plugin.startswith("fusionkit-")]
+OURS = [e for e in load_installed_plugins().registry if e.plugin.startswith("fusionkit-")]
 TRAINABLE = [
     e.cls
     for e in OURS
@@ -41,7 +41,7 @@ def trained(tmp_path):
 
     def train(*overrides):
         (tmp_path / "crossed.yaml").write_text(CROSSED)
-        plugins = installed()
+        plugins = load_installed_plugins()
         loaded = load_config(tmp_path / "crossed.yaml", overrides, plugins)
         run = run_pipeline(loaded, plugins, tmp_path / "run")
         return run.backbone().state_dict(), fk.load(run.folder).state_dict()
@@ -81,7 +81,7 @@ def test_any_objective_trains_ufuser(trained, cls):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_recipe_trains_end_to_end(tmp_path, name):
-    plugins = installed()
+    plugins = load_installed_plugins()
     small = ("data.size=64", "data.train=4", "data.val=2", "stages.train-backbone.epochs=1")
     loaded = load_config(f"{name}.yaml", small, plugins)
     assert loaded.config.backbone.name == name
@@ -92,7 +92,7 @@ def test_a_recipe_trains_end_to_end(tmp_path, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_three_modalities_in_any_order(name):
-    example = installed().registry.get("backbone", name).cls.example
+    example = load_installed_plugins().registry.get("backbone", name).cls.example
     names = ("a", "b.c", "d")
     network = fk.build("backbone", name=name, modalities=names, **example).eval()
     images = {k: torch.rand(1, 1, 32, 40) for k in names}

@@ -11,18 +11,18 @@ import pytest
 import torch
 
 import fusionkit as fk
-from fusionkit.api import installed
 from fusionkit.functional.collapse import shares, unexplained
-from fusionkit.images import read_image, to_float
-from fusionkit.models import Model, model_for
-from fusionkit.weights import read_header
+from fusionkit.io.images import read_image, to_float
+from fusionkit.registry.model_cards import Model, model_for
+from fusionkit.registry.plugins import load_installed_plugins
+from fusionkit.registry.weights import read_header
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "benchmarks" / "results"
 SUITES = {"emma-ir-vis": "models", "emma-medical": "medical"}
 MODELS = {
     name: model
-    for name, model in installed().models.items()
+    for name, model in load_installed_plugins().models.items()
     if "fusionkit_models" in str(model.path)
 }
 
@@ -51,7 +51,7 @@ def test_the_names_of_the_sources_choose_it(sources, name):
 
 
 def test_its_file_is_that_of_its_card_and_small(model: Model):
-    path = model.checked()
+    path = model.verify()
     assert path.stat().st_size < 20e6
     kind, component = read_header(path)
     assert kind == "backbone"

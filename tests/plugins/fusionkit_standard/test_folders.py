@@ -12,8 +12,8 @@ import torch
 from skimage.color import rgb2ycbcr
 
 from fusionkit.errors import FusionkitError
-from fusionkit.images import write_image
 from fusionkit.interfaces import Dataset
+from fusionkit.io.images import write_image
 from fusionkit_standard.folders import PairedFolders
 
 BOTH = ("infrared", "visible")

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionkit.errors import FusionkitError
+from fusionkit.evaluation.scores import score_files
 from fusionkit.interfaces import Metric
-from fusionkit.scoring import score_files
 from fusionkit_standard.metrics import METRICS
 
 NAMES = ["EN", "SD", "SF", "AG", "SCD", "VIF", "MI", "Qabf", "Nabf", "SSIM", "CC", "PSNR", "MSE"]

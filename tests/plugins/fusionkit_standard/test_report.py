@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusionkit.config import load_config
-from fusionkit.pages import data_url
-from fusionkit.pipeline import run_pipeline
-from fusionkit.plugins import load_plugins
+from fusionkit.config.run_config import load_config
+from fusionkit.registry.plugins import load_plugins
+from fusionkit.reporting.pages import data_url
+from fusionkit.runs.pipeline import run_pipeline
 from fusionkit_standard.report.charts import line_chart
 
 RECIPE = """\

@@ -7,11 +7,11 @@ import pytest
 import timm
 import torch
 
-from fusionkit.arguments import make_spec
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Sample
-from fusionkit.registry import Registry
-from fusionkit.weights import load_weights, save_weights
+from fusionkit.registry.arguments import make_spec
+from fusionkit.registry.components import Registry
+from fusionkit.registry.weights import load_weights, save_weights
 from fusionkit_timm.backbone import TimmUNet
 from fusionkit_timm.encoder import Encoder
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fusionkit.plugins import load_plugins
+from fusionkit.registry.plugins import load_plugins
 from fusionkit_tracking.tensorboard import VARIABLE, writer
 
 

@@ -41,7 +41,7 @@ class Group(TransformGroup):
         Raises:
             FusionkitError: if there are not that many, or hardly any keeps enough of the image.
         """
-        there = self._there_are(size)
+        there = self.order(size)
         if there is not None and count > there:
             raise FusionkitError(
                 f"{self.name}: expected a count of at most {there} for images of "
@@ -63,7 +63,7 @@ class Group(TransformGroup):
             )
         return list(drawn.values())
 
-    def _there_are(self, size: tuple[int, int]) -> int | None:
+    def order(self, size: tuple[int, int]) -> int | None:
         """Return the number of elements without the identity, None if they are uncountable."""
         return None
 

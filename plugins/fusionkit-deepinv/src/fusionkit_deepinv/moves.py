@@ -92,7 +92,8 @@ class Shift(Group):
         super().__init__()
         self.shift_max, self.circular = shift_max, circular
 
-    def _there_are(self, size: tuple[int, int]) -> int:
+    def order(self, size: tuple[int, int]) -> int:
+        """Return how many elements there are beside the identity."""
         if min(size) < 2:  # deepinv refuses them
             return 0
         # From -n to n - 1, once around being none.
@@ -140,7 +141,8 @@ class Rotate(Group):
         self.limits, self.multiples, self.positive = limits, multiples, positive
         self.interpolation = interpolation
 
-    def _there_are(self, size: tuple[int, int]) -> int:
+    def order(self, size: tuple[int, int]) -> int:
+        """Return how many elements there are beside the identity."""
         angles = torch.arange(0, self.limits, self.multiples)
         signed = [angles] if self.positive else [angles, -angles]
         return len({_turn(float(angle)) for angle in torch.cat(signed)} - {0})
@@ -179,7 +181,8 @@ class Reflect(Group):
         self.axes = axes
         self._dim = {"both": (-2, -1), "width": (-1,), "height": (-2,)}[axes]
 
-    def _there_are(self, size: tuple[int, int]) -> int:
+    def order(self, size: tuple[int, int]) -> int:
+        """Return how many elements there are beside the identity."""
         subsets = (itertools.combinations(self._dim, r) for r in range(1, len(self._dim) + 1))
         return sum(len(list(subset)) for subset in subsets)
 

@@ -1,0 +1,1 @@
+"""The configuration of a run: recipe files, overrides and the JSON schema."""

@@ -1,0 +1,1 @@
+"""Judging fused images: metric scores and the equivariance audit."""

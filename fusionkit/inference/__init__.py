@@ -1,0 +1,1 @@
+"""The fusion engine: from source images to fused images."""

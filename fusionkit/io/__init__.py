@@ -1,0 +1,1 @@
+"""Files in and out: images, metadata, pairs, windows, YAML, atomic writes."""

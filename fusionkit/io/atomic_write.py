@@ -1,0 +1,97 @@
+"""Writing files so that nobody ever reads half of one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fusionkit.errors import FusionkitError
+
+__all__ = ["atomic_write", "locked", "make_folder", "write_json", "write_text"]
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path of the same suffix beside ``path``; rename it into place at the end.
+
+    Raises:
+        FusionkitError: if the folder can't be written, or the disk is full.
+    """
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+    except OSError as error:
+        raise FusionkitError(f"{path} can't be written: {error.strerror}") from None
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes private files; give this one the permissions of any other new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise FusionkitError(f"{path} can't be written: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and check that files can be written there.
+
+    Raises:
+        FusionkitError: if it is a file, or can't be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise FusionkitError(f"{folder} can't be an output folder: a file stands there") from None
+    except OSError as error:
+        raise FusionkitError(f"the folder {folder} can't be written: {error.strerror}") from None
+
+
+@contextmanager
+def locked(path: Path, busy: str | None = None) -> Iterator[None]:
+    """Hold a lock file that one process at a time can hold; it is free again if that one dies.
+
+    Args:
+        path: The lock file, in a folder that is there.
+        busy: What to say if another process holds it; it is waited for if left out.
+
+    Raises:
+        FusionkitError: ``busy``, if another process holds it.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if busy is None else 0)
+    except Timeout:
+        raise FusionkitError(busy or f"{path} is held by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()

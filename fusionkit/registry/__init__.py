@@ -1,0 +1,1 @@
+"""Components by kind and name: signatures, plugins, weights and model cards."""

@@ -1,0 +1,204 @@
+"""Derives what a configuration may say about a component from its typed ``__init__``."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import types
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Union
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+from fusionkit.errors import FusionkitError, nearest
+from fusionkit.interfaces import Component, ComponentSpec, FromRun
+from fusionkit.registry.components import Registry
+from fusionkit.registry.signatures import from_run, hints_of, parameters_of
+from fusionkit.registry.validation_errors import explain
+
+__all__ = ["KIND_KEY", "SpecOf", "arguments_model", "make_spec", "spec_from_text"]
+
+KIND_KEY = "x-fusionkit-kind"
+"""Marks a component in a JSON schema that is not finished yet."""
+
+
+class SpecOf:
+    """Annotates a field that holds a component of a kind: ``{name: ..., argument: ...}``.
+
+    Validation needs the registry as its context: ``{"registry": Registry}``.
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Validate by looking the name up and validating the rest against its signature."""
+        return core_schema.with_info_plain_validator_function(
+            self._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda spec: spec.to_dict() if isinstance(spec, ComponentSpec) else spec
+            ),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Mark the place; ``config.json_schema`` puts a reference there."""
+        return {KIND_KEY: self.kind}
+
+    def _validate(self, value: Any, info: ValidationInfo) -> ComponentSpec:
+        registry: Registry = (info.context or {})["registry"]
+        if isinstance(value, ComponentSpec):
+            value = value.to_dict()
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError(
+                "component_type",
+                "{message}",
+                {"message": f"expected a {self.kind} as {{name: ...}}, found {value!r}"},
+            )
+        arguments = dict(value)
+        name = arguments.pop("name", None)
+        if not isinstance(name, str):
+            raise PydanticCustomError(
+                "component_name",
+                "expected the key 'name' of a {kind} ({names})",
+                {"kind": self.kind, "names": ", ".join(registry.names(self.kind)) or "none"},
+            )
+        if name not in registry.names(self.kind):
+            raise _at("name", "component_unknown", registry.unknown(self.kind, name), name)
+        model = arguments_model(registry.get(self.kind, name).cls)
+        for key, found in arguments.items():
+            if key not in model.model_fields:
+                message = f"{self.kind} {name!r} has no argument {key!r}" + (
+                    nearest(str(key), model.model_fields)
+                    or f" (it has: {', '.join(model.model_fields) or 'none'})"
+                )
+                raise _at(str(key), "component_key", message, found)
+        checked = model.model_validate(arguments, context=info.context)
+        return ComponentSpec(
+            self.kind,
+            name,
+            {
+                key: getattr(checked, key)
+                for key in model.model_fields
+                # Left out, these come from the run; their own default serves those who have none.
+                if key in checked.model_fields_set or key not in from_run_of(model)
+            },
+        )
+
+
+def _at(key: str, code: str, message: str, found: Any) -> ValidationError:
+    """Return an error that stands at a key of the value being validated."""
+    error = PydanticCustomError("component_detail", "{message}", {"message": message})
+    return ValidationError.from_exception_data(
+        code, [InitErrorDetails(type=error, loc=(key,), input=found)]
+    )
+
+
+def make_spec(
+    registry: Registry, kind: str, name: str, arguments: Mapping[str, Any]
+) -> ComponentSpec:
+    """Validate arguments given in Python or metadata rather than in a file.
+
+    Raises:
+        FusionkitError: what is wrong with the name or the arguments.
+    """
+    registry.get(kind, name)
+    adapter: TypeAdapter[ComponentSpec] = TypeAdapter(Annotated[ComponentSpec, SpecOf(kind)])
+    try:
+        return adapter.validate_python({"name": name, **arguments}, context={"registry": registry})
+    except ValidationError as error:
+        problems = [f"{where}: {what}" if where else what for where, what in explain(error)]
+        raise FusionkitError(f"{kind} {name!r}: " + "; ".join(problems)) from None
+
+
+def spec_from_text(registry: Registry, kind: str, text: str) -> ComponentSpec:
+    """Return a component given as text: ``shift`` or ``{name: shift, circular: false}``.
+
+    Raises:
+        FusionkitError: for text that is neither, an unknown name or wrong arguments.
+    """
+    if not text.lstrip().startswith("{"):
+        return make_spec(registry, kind, text, {})
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        values = None
+    if not isinstance(values, dict) or not isinstance(values.get("name"), str):
+        raise FusionkitError(
+            f"expected a {kind} as NAME or {{name: NAME, ARGUMENT: VALUE}}, found {text!r}"
+        )
+    name = values.pop("name")
+    return make_spec(registry, kind, name, values)
+
+
+def from_run_of(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the fields of an arguments model that the run fills in."""
+    return tuple(
+        key
+        for key, field in model.model_fields.items()
+        if any(isinstance(extra, FromRun) for extra in field.metadata)
+    )
+
+
+@functools.cache
+def arguments_model(cls: type[Component]) -> type[BaseModel]:
+    """Return the pydantic model of a component's arguments: unknown keys are errors.
+
+    Raises:
+        FusionkitError: if an argument has no type, or one that nothing can be validated against.
+    """
+    hints = hints_of(cls)
+    fields: dict[str, Any] = {}
+    for key, parameter in parameters_of(cls).items():
+        if key not in hints:
+            raise FusionkitError(
+                f"{cls.__qualname__}: the argument {key!r} has no type; "
+                f"the configuration is derived from the types of __init__"
+            )
+        default = parameter.default if parameter.default is not parameter.empty else ...
+        if default is ... and key in from_run(cls):
+            default = None
+        fields[key] = (_with_specs(hints[key]), default)
+    try:
+        return create_model(
+            cls.__name__,
+            __config__=ConfigDict(
+                extra="forbid", arbitrary_types_allowed=False, allow_inf_nan=False
+            ),
+            **fields,
+        )
+    except Exception as error:  # pydantic raises several types for a signature it can't use
+        raise FusionkitError(
+            f"{cls.__qualname__}: its arguments can't be validated: {error}"
+        ) from error
+
+
+def _with_specs(hint: Any) -> Any:
+    """Replace component classes in a type by specs of their kind, at any depth."""
+    if isinstance(hint, type) and issubclass(hint, Component):
+        return Annotated[ComponentSpec, SpecOf(hint.kind)]
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return Annotated[(_with_specs(arguments[0]), *arguments[1:])]  # type: ignore[return-value]
+    if not arguments or origin is typing.Literal:
+        return hint
+    replaced = tuple(_with_specs(argument) for argument in arguments)
+    if origin in (Union, types.UnionType):
+        return functools.reduce(operator.or_, replaced)
+    assert origin is not None
+    return origin[replaced]

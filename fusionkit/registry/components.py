@@ -1,0 +1,161 @@
+"""(kind, name) -> component class and the plugin it came from; builds components from specs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fusionkit.errors import FusionkitError, nearest
+from fusionkit.interfaces import KINDS, Component, ComponentSpec
+from fusionkit.registry.signatures import from_run, parameters_of
+
+__all__ = ["RESERVED", "Entry", "Registry", "check_component", "check_kind"]
+
+RESERVED: Mapping[str, frozenset[str]] = {
+    kind: frozenset({"name", *extra})
+    for kind, extra in {
+        **dict.fromkeys(KINDS, ()),
+        "loss": ("weight",),
+        "transform": ("count",),
+        "dataset": ("manifest", "fit_on", "score_on"),
+        "task": ("data", "seeds"),
+    }.items()
+}
+"""Keys beside a component's own arguments that the configuration gives a meaning to."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component class and where it came from."""
+
+    cls: type[Component]
+    plugin: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (inspect.getdoc(self.cls) or "").partition("\n")[0]
+
+
+class Registry:
+    """The components of all loaded plugins."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], Entry] = {}
+
+    def add(self, cls: type[Component], plugin: str) -> None:
+        """Register a class.
+
+        Raises:
+            FusionkitError: if it is no component, or its kind and name are taken; names the
+                plugins.
+        """
+        kind = check_component(cls, plugin)
+        key = (kind, cls.name)
+        if key in self._entries:
+            other = self._entries[key].plugin
+            raise FusionkitError(
+                f"two plugins bring the {kind} {cls.name!r}: {other} and {plugin}; "
+                f"rename one or uninstall one"
+            )
+        self._entries[key] = Entry(cls, plugin)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries[key] for key in sorted(self._entries))
+
+    def names(self, kind: str) -> list[str]:
+        """Return the sorted names of a kind."""
+        return sorted(name for k, name in self._entries if k == kind)
+
+    def get(self, kind: str, name: str) -> Entry:
+        """Return the entry.
+
+        Raises:
+            FusionkitError: if there is no such kind or name; says which there are.
+        """
+        check_kind(kind)
+        if (kind, name) not in self._entries:
+            raise FusionkitError(self.unknown(kind, name))
+        return self._entries[kind, name]
+
+    def unknown(self, kind: str, name: str) -> str:
+        """Say that a name is not installed, which ones are, and which may have been meant."""
+        names = self.names(kind)
+        if not names:
+            return f"no installed plugin brings any {kind}, so there is no {name!r}"
+        return f"no {kind} {name!r} is installed (there are: {', '.join(names)})" + nearest(
+            name, names
+        )
+
+    def build(self, spec: ComponentSpec, modalities: tuple[str, ...] | None = None) -> Any:
+        """Build a component and the components in its arguments.
+
+        Args:
+            spec: What to build, validated.
+            modalities: Fills arguments annotated ``Modalities`` that the spec leaves out.
+
+        Raises:
+            FusionkitError: if there is no such component, or modalities are needed and not there.
+        """
+        cls = self.get(spec.kind, spec.name).cls
+        arguments = {key: self._built(value, modalities) for key, value in spec.arguments.items()}
+        if modalities is not None:
+            for key in from_run(cls):
+                arguments.setdefault(key, tuple(modalities))
+        for key in from_run(cls):
+            if key not in arguments and parameters_of(cls)[key].default is inspect.Parameter.empty:
+                raise FusionkitError(
+                    f"{spec.kind} {spec.name!r}: {key} comes from the run; outside of one give it: "
+                    f"{key}=('infrared', 'visible')"
+                )
+        component = cls(**arguments)
+        # What was filled in from the run is part of what rebuilds the component elsewhere.
+        filled = {k: arguments[k] for k in from_run(cls) if k in arguments}
+        component.spec = ComponentSpec(spec.kind, spec.name, {**spec.arguments, **filled})
+        return component
+
+    def _built(self, value: Any, modalities: tuple[str, ...] | None) -> Any:
+        if isinstance(value, ComponentSpec):
+            return self.build(value, modalities)
+        if isinstance(value, Mapping):
+            return {key: self._built(item, modalities) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._built(item, modalities) for item in value)
+        return value
+
+
+def check_kind(kind: str) -> None:
+    """Raise FusionkitError for a kind that does not exist."""
+    if kind not in KINDS:
+        raise FusionkitError(
+            f"no kind of component is called {kind!r} (there are: {', '.join(KINDS)})"
+            + nearest(kind, KINDS)
+        )
+
+
+def check_component(cls: type[Component], plugin: str) -> str:
+    """Return the kind of a class, or raise FusionkitError saying what keeps it from being one."""
+    what = f"{plugin}: {getattr(cls, '__qualname__', cls)!s}"
+    if not (isinstance(cls, type) and issubclass(cls, tuple(KINDS.values()))):
+        raise FusionkitError(
+            f"{what} is not a component: it must be a subclass of one of "
+            f"{', '.join(kind.__name__ for kind in KINDS.values())}"
+        )
+    if not isinstance(cls.__dict__.get("name"), str):
+        raise FusionkitError(f"{what} needs a class attribute `name = '...'` of its own")
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))  # type: ignore[attr-defined]
+        raise FusionkitError(f"{what} does not implement {missing}")
+    for key, parameter in parameters_of(cls).items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise FusionkitError(
+                f"{what}: its arguments are its configuration, so __init__ can't take "
+                f"{parameter}; name them"
+            )
+        if key in RESERVED[cls.kind]:
+            raise FusionkitError(
+                f"{what}: the argument {key!r} clashes with a key of the configuration; rename it"
+            )
+    return cls.kind

@@ -1,0 +1,180 @@
+"""Trained models that plugins ship: a card in YAML beside the weights it tells about."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fusionkit.errors import FusionkitError, nearest
+from fusionkit.io.hashes import file_hash
+from fusionkit.io.yaml_document import read_yaml
+from fusionkit.registry.validation_errors import explain
+
+__all__ = [
+    "Model",
+    "ModelCard",
+    "card_text",
+    "model_for",
+    "model_named",
+    "names_of",
+    "read_model",
+]
+
+
+class ModelCard(BaseModel):
+    """What its users must know of a trained model; the keys of its YAML file.
+
+    Attributes:
+        name: What ``--model`` calls it.
+        summary: One sentence.
+        modalities: The sources that it fuses, in the order it was trained with.
+        accepts: Modality -> what else its source may be called: ``visible: [rgb, vi]``.
+        weights: Name of the ``.safetensors`` file beside the card.
+        sha256: Of that file.
+        data: What it was trained on, and what was held out.
+        terms: Under which terms the training images, and so the weights, may be used.
+        training: The command that made it, and where its records are.
+        metrics: Test set -> metric -> mean, as measured; ``profile`` says by whose conventions.
+        profile: See ``metrics``.
+        limits: What it is not good at, a sentence each.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    summary: str
+    modalities: Annotated[tuple[str, ...], Field(min_length=2)]
+    accepts: dict[str, tuple[str, ...]] = {}
+    weights: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    data: str
+    terms: str
+    training: str
+    metrics: dict[str, dict[str, float]]
+    profile: str = "cddfuse"
+    limits: tuple[str, ...] = ()
+
+
+class Model:
+    """A card and where it lies.
+
+    Attributes:
+        card: The card.
+        path: Its weights.
+    """
+
+    def __init__(self, card: ModelCard, path: Path):
+        self.card = card
+        self.path = path
+
+    def verify(self) -> Path:
+        """Return the weights file.
+
+        Raises:
+            FusionkitError: if it is not the one that the card tells about.
+        """
+        if not self.path.is_file():
+            raise FusionkitError(f"the model {self.card.name!r} lacks its weights {self.path}")
+        if file_hash(self.path) != self.card.sha256:
+            raise FusionkitError(
+                f"{self.path} is not the file that the card of {self.card.name!r} tells about "
+                f"(its SHA-256 differs); install its package again"
+            )
+        return self.path
+
+
+def read_model(path: Path) -> Model:
+    """Read a model card.
+
+    Raises:
+        FusionkitError: if the file is no card; says what is wrong where.
+    """
+    document = read_yaml(path)
+    try:
+        card = ModelCard.model_validate(document.values)
+    except ValidationError as error:
+        problems = [f"{where}: {what}" if where else what for where, what in explain(error)]
+        raise FusionkitError(f"{path} is no model card: " + "; ".join(problems)) from None
+    return Model(card, path.parent / card.weights)
+
+
+def model_named(name: str, models: Mapping[str, Model]) -> Model:
+    """Return a model by name.
+
+    Raises:
+        FusionkitError: if no plugin ships it; says which there are.
+    """
+    if name not in models:
+        there = ", ".join(sorted(models)) or "none: no plugin with models is installed"
+        raise FusionkitError(
+            f"there is no run folder or weights file {name}, nor a model of that name "
+            f"(models: {there})" + nearest(name, models)
+        )
+    return models[name]
+
+
+def model_for(modalities: Collection[str], models: Mapping[str, Model]) -> Model:
+    """Return the model that fuses these sources when none is named.
+
+    Raises:
+        FusionkitError: if there is none, or more than one.
+    """
+    fitting = [m for m in models.values() if names_of(m.card, modalities) is not None]
+    if len(fitting) == 1:
+        return fitting[0]
+    known = "; ".join(f"{m.card.name}: {', '.join(m.card.modalities)}" for m in models.values())
+    raise FusionkitError(
+        f"{len(fitting) or 'no'} installed model{'s' if len(fitting) > 1 else ''} for the sources "
+        f"{', '.join(modalities)} (models: {known or 'none'}); give --model (a run folder, a "
+        f".safetensors file or a model's name) or --backbone (the name of one that needs no "
+        f"training, such as laplacian-pyramid)"
+    )
+
+
+def names_of(card: ModelCard, sources: Collection[str]) -> dict[str, str] | None:
+    """Return what the model calls each source, or None if they are not what it fuses."""
+    found: dict[str, str] = {}
+    for source in sources:
+        for modality in card.modalities:
+            if source == modality or source in card.accepts.get(modality, ()):
+                found[source] = modality
+    complete = len(found) == len(sources) and sorted(found.values()) == sorted(card.modalities)
+    return found if complete else None
+
+
+def card_text(model: Model) -> str:
+    """Return a card to read on a terminal."""
+    card = model.card
+    lines = [f"{card.name}: {card.summary}", ""]
+    rows = {
+        "fuses": ", ".join(_with_other_names(card)),
+        "data": card.data,
+        "terms": card.terms,
+        "training": card.training,
+        "weights": f"{model.path} ({model.path.stat().st_size / 1e6:.1f} MB)",
+        "sha256": card.sha256,
+    }
+    for key, text in rows.items():
+        lines.append(
+            textwrap.fill(f"{key}: {text}", 96, subsequent_indent="  ", break_long_words=False)
+        )
+    lines.append(f"metrics: means, profile {card.profile}")
+    for test, values in card.metrics.items():
+        lines.append(f"  {test}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()))
+    lines.append("limits:")
+    lines += [
+        textwrap.fill(limit, 96, initial_indent="  - ", subsequent_indent="    ")
+        for limit in card.limits
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _with_other_names(card: ModelCard) -> list[str]:
+    return [
+        modality + (f" (or {', '.join(others)})" if (others := card.accepts.get(modality)) else "")
+        for modality in card.modalities
+    ]

@@ -1,0 +1,139 @@
+"""What the installed plugins bring, remembered: listing them imports neither them nor torch.
+
+A listing is good as long as nothing was installed or removed and no file of a plugin or of the core
+has changed. Else the plugins are loaded again, which takes the seconds that torch takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusionkit.errors import FusionkitError
+
+if TYPE_CHECKING:
+    from fusionkit.registry.plugins import Plugins
+
+__all__ = ["Listing", "PluginLine", "installed_listing", "listing_of"]
+
+_GROUP = "fusionkit"  # as fusionkit.registry.plugins has it, which imports torch
+
+
+@dataclass(frozen=True)
+class PluginLine:
+    """A plugin: its package and version, how much it brings, what is wrong with it, if anything."""
+
+    name: str
+    distribution: str
+    version: str
+    components: int
+    complaint: str | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What ``fusionkit plugins list`` shows.
+
+    Attributes:
+        plugins: Every plugin found.
+        components: Kind -> pairs of component and plugin.
+        recipes: File names.
+        models: Names of the trained models.
+    """
+
+    plugins: tuple[PluginLine, ...]
+    components: dict[str, list[tuple[str, str]]]
+    recipes: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+def listing_of(plugins: Plugins) -> Listing:
+    """Return the listing of loaded plugins."""
+    counts: dict[str, int] = {}
+    components: dict[str, list[tuple[str, str]]] = {}
+    for entry in plugins.registry:
+        counts[entry.plugin] = counts.get(entry.plugin, 0) + 1
+        components.setdefault(entry.cls.kind, []).append((entry.cls.name, entry.plugin))
+    lines = tuple(
+        PluginLine(p.name, p.distribution, p.version, counts.get(p.name, 0), p.complaint)
+        for p in plugins.found
+    )
+    recipes, models = tuple(sorted(plugins.recipes)), tuple(sorted(plugins.models))
+    return Listing(lines, components, recipes, models)
+
+
+def installed_listing() -> Listing:
+    """Return the listing of what is installed: from the cache, or by loading the plugins."""
+    fingerprint = _fingerprint()
+    path = _cache_folder() / "plugins.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))[fingerprint]
+        return Listing(
+            tuple(PluginLine(**line) for line in found["plugins"]),
+            {k: [(n, p) for n, p in pairs] for k, pairs in found["components"].items()},
+            tuple(found["recipes"]),
+            tuple(found["models"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no cache, another state of the installation, or a file that is not ours
+    from fusionkit.io.atomic_write import make_folder, write_json
+    from fusionkit.registry.plugins import load_installed_plugins
+
+    listing = listing_of(load_installed_plugins())
+    try:
+        make_folder(path.parent)
+        write_json(path, {fingerprint: asdict(listing)})
+    except FusionkitError:
+        pass  # a cache that can't be written costs time, nothing else
+    return listing
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    # One for each environment, so that two of them don't take turns in forgetting.
+    environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:12]
+    return (Path(base) if base else Path.home() / ".cache") / "fusionkit" / environment
+
+
+def _fingerprint() -> str:
+    """Return a hash of what is installed and of when the files of plugins and core were written."""
+    parts: list[object] = [sys.version]
+    for folder in sys.path:
+        try:
+            parts.append((folder, Path(folder or ".").stat().st_mtime_ns))
+        except OSError:
+            continue
+    packages = {"fusionkit"}
+    for entry_point in importlib.metadata.entry_points(group=_GROUP):
+        distribution = entry_point.dist
+        parts.append((entry_point.name, entry_point.value, distribution and distribution.version))
+        packages.add(entry_point.value.partition(":")[0].partition(".")[0])
+    for package in sorted(packages):
+        parts += _state_of(package)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _state_of(package: str) -> Iterator[tuple[str, int, int]]:
+    """Yield file, time and size of all modules of a package, which is not imported."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return
+    if spec is None:
+        return
+    if spec.submodule_search_locations is None:
+        files = [Path(spec.origin)] if spec.origin else []
+    else:
+        files = [f for place in spec.submodule_search_locations for f in Path(place).rglob("*")]
+    for file in sorted(files):
+        if file.suffix in (".py", ".yaml"):
+            state = file.stat()
+            yield str(file), state.st_mtime_ns, state.st_size

@@ -1,0 +1,66 @@
+"""Turns pydantic's errors into sentences: the path of the key, what was expected and found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from fusionkit.errors import nearest
+from fusionkit.io.yaml_document import key_path
+
+__all__ = ["explain", "explain_located"]
+
+
+def explain(error: ValidationError, known: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Return (path of the key, sentence) for each problem, in order.
+
+    Args:
+        error: What pydantic found.
+        known: The keys that the top level knows, for suggestions.
+    """
+    return [(key_path(location), sentence) for location, sentence in explain_located(error, known)]
+
+
+def explain_located(
+    error: ValidationError, known: Iterable[str] = ()
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return (location, sentence) for each problem; of a union only its best alternative."""
+    known = list(known)
+    problems: dict[tuple[str | int, ...], list[str]] = {}
+    for problem in error.errors():
+        location = tuple(part for part in problem["loc"] if not _is_union_branch(part))
+        problems.setdefault(location, []).append(_sentence(problem, known))
+    deepest = [
+        location
+        for location in problems
+        if not any(other != location and other[: len(location)] == location for other in problems)
+    ]
+    return [(location, " or ".join(dict.fromkeys(problems[location]))) for location in deepest]
+
+
+def _is_union_branch(part: Any) -> bool:
+    """Pydantic puts the type it tried, or the validator it was in, into the path of a union."""
+    return isinstance(part, str) and (
+        any(bracket in part for bracket in "[(<") or part in {"int", "float", "str", "bool"}
+    )
+
+
+def _sentence(problem: Any, known: list[str]) -> str:
+    kind, found = problem["type"], problem.get("input")
+    if kind == "extra_forbidden":
+        key = str(problem["loc"][-1])
+        return f"unknown key {key!r}" + (nearest(key, known) or _listed(known))
+    if kind == "missing":
+        return "this key is required"
+    if kind.startswith("component"):
+        return problem["msg"]
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "expected").replace("Input", "expected it")
+    return f"{message}, found {found!r}" if len(repr(found)) < 80 else message
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return f" (known here: {', '.join(names)})" if names else ""

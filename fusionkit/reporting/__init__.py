@@ -1,0 +1,1 @@
+"""HTML pages for people: shared templates and styles."""

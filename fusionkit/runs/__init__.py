@@ -1,0 +1,1 @@
+"""A run: its folder, its stages, and what is already done."""

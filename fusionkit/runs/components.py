@@ -1,0 +1,190 @@
+"""Builds the components that a configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from fusionkit.config.run_config import LoadedConfig
+from fusionkit.errors import FusionkitError
+from fusionkit.evaluation.scores import metrics_of
+from fusionkit.interfaces import (
+    Backbone,
+    ComponentSpec,
+    Dataset,
+    Loss,
+    Metric,
+    Sample,
+    Sensor,
+    TransformGroup,
+)
+from fusionkit.registry.arguments import make_spec
+from fusionkit.registry.components import Registry
+from fusionkit.runs.seeds import StageSeeds
+
+__all__ = ["Datasets", "RunComponents", "build_located"]
+
+Location = tuple[str | int, ...]
+
+
+def build_located(
+    loaded: LoadedConfig, registry: Registry, seeds: StageSeeds, spec: ComponentSpec, at: Location
+) -> Any:
+    """Build a component of the configuration; its initial weights depend on the seed alone.
+
+    Args:
+        loaded: The configuration, for the place of an error.
+        registry: The installed components.
+        seeds: Seeds of the stage that builds it.
+        spec: The component.
+        at: Its key in the configuration.
+
+    Raises:
+        FusionkitError: if the component refuses its arguments, with file, line and key.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(seeds.seed_for("build", *map(str, at)))
+        try:
+            return registry.build(spec, loaded.config.modalities)
+        except FusionkitError as error:
+            raise loaded.error(at, error) from error
+
+
+class Datasets:
+    """The data sets of a run, each opened once and checked.
+
+    Args:
+        loaded: The configuration.
+        registry: The installed components.
+    """
+
+    def __init__(self, loaded: LoadedConfig, registry: Registry):
+        self._loaded = loaded
+        self._registry = registry
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data set to train and to validate on."""
+        return self._open(self._loaded.config.data, "data")
+
+    @cached_property
+    def test(self) -> Dataset | None:
+        """The data set of the key ``test``, or None."""
+        spec = self._loaded.config.test
+        return None if spec is None else self._open(spec, "test")
+
+    @cached_property
+    def patches(self) -> Sequence[Sample]:
+        """The training patches of the split ``train``; at least one."""
+        patches = self.data.patches(self.data.splits()["train"])
+        if not patches:
+            raise self._loaded.error(("data",), "the data set has no training patches")
+        return patches
+
+    def _open(self, spec: ComponentSpec, key: str) -> Dataset:
+        seeds = StageSeeds(self._loaded.config.seed, "")
+        dataset: Dataset = build_located(self._loaded, self._registry, seeds, spec, (key,))
+        if len(dataset) == 0:
+            raise self._loaded.error((key,), "the data set is empty")
+        found = dataset[0].images
+        modalities = self._loaded.config.modalities
+        if missing := [name for name in modalities if name not in found]:
+            raise self._loaded.error(
+                (key,),
+                f"the data set {spec.name!r} has no modality {missing[0]!r} "
+                f"(it has: {', '.join(found)}); correct `modalities` or the data",
+            )
+        return dataset
+
+
+class RunComponents:
+    """Builds the components of a configuration for one stage.
+
+    Args:
+        loaded: The configuration.
+        registry: The installed components.
+        seeds: Seeds of the stage; the initial weights depend on them.
+        datasets: Data sets that all stages of the run share.
+    """
+
+    def __init__(
+        self, loaded: LoadedConfig, registry: Registry, seeds: StageSeeds, datasets: Datasets
+    ):
+        self._loaded = loaded
+        self._config = loaded.config
+        self._registry = registry
+        self._seeds = seeds
+        self._datasets = datasets
+
+    @property
+    def data(self) -> Dataset:
+        """The data set to train and to validate on."""
+        return self._datasets.data
+
+    @property
+    def test(self) -> Dataset | None:
+        """The data set of the key ``test``, or None."""
+        return self._datasets.test
+
+    @property
+    def patches(self) -> Sequence[Sample]:
+        """The training patches of the split ``train``; at least one."""
+        return self._datasets.patches
+
+    def build_backbone(self) -> Backbone:
+        """Build the fusion network with its initial weights."""
+        return self._build(self._config.backbone, "backbone")
+
+    def build_sensors(self) -> dict[str, Sensor]:
+        """Build the pseudo-sensors with their initial weights, by modality."""
+        return {
+            modality: self._build(spec, "sensors", modality)
+            for modality, spec in self._config.sensors.items()
+        }
+
+    def build_teachers(self) -> list[Backbone]:
+        """Build the backbones of ``teacher``; an empty list for ``self``."""
+        if self._config.teacher == "self":
+            return []
+        return [self._build(spec, "teacher", k) for k, spec in enumerate(self._config.teacher)]
+
+    def build_transforms(self) -> list[tuple[TransformGroup, int]]:
+        """Build the groups, each with the number of elements to draw per step."""
+        return [
+            (self._build(term.component, "transforms", k), term.count)
+            for k, term in enumerate(self._config.transforms)
+        ]
+
+    def build_losses(self) -> list[tuple[Loss, float]]:
+        """Build the terms of the objective with their weights."""
+        return [
+            (self._build(term.component, "losses", k), term.weight)
+            for k, term in enumerate(self._config.losses)
+        ]
+
+    def build_metrics(self, profile: str, names: Sequence[str] | None = None) -> list[Metric]:
+        """Build the metrics of a profile: those named, or all of them.
+
+        Raises:
+            FusionkitError: for an unknown profile or metric.
+        """
+        return metrics_of(self._registry, profile, names)
+
+    def build(self, kind: str, name: str, **arguments: Any) -> Any:
+        """Build any installed component by kind and name.
+
+        Raises:
+            FusionkitError: if no such component is installed, or an argument is wrong.
+        """
+        spec = make_spec(self._registry, kind, name, arguments)
+        return self._registry.build(spec, self._config.modalities)
+
+    def names(self, kind: str) -> list[str]:
+        """Return the sorted names of the installed components of a kind."""
+        return self._registry.names(kind)
+
+    def _build(self, spec: ComponentSpec, *at: str | int) -> Any:
+        return build_located(self._loaded, self._registry, self._seeds, spec, at)

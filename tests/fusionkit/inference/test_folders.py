@@ -1,0 +1,234 @@
+"""Fusing files and folders of them: what is written where, what is said, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+import fusionkit as fk
+from fusionkit.errors import FusionkitError
+from fusionkit.inference.folders import fuse_files
+from fusionkit.inference.fusion import fuse
+from fusionkit.interfaces import Backbone, Images
+from fusionkit.io.images import read_image, write_image
+
+MEAN = fk.build("backbone", name="average")
+
+
+def noise(dtype: type, *shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[str, Path]:
+    """Three pairs of differing sizes: 16-bit infrared PNG, coloured JPEG, PNG and TIFF."""
+    folders = {name: tmp_path / name for name in ("infrared", "visible")}
+    for folder in folders.values():
+        folder.mkdir()
+    for seed, name in enumerate(("a.jpg", "b.png", "c.tif")):
+        size = (30 + seed, 40)
+        write_image(folders["infrared"] / f"{name[0]}.png", noise(np.uint16, *size, seed=seed))
+        write_image(folders["visible"] / name, noise(np.uint8, *size, 3, seed=seed + 9))
+    return folders
+
+
+def test_folders_are_fused_as_arrays_are_and_progress_is_told(sources, tmp_path: Path):
+    seen: list[tuple[int, int, str]] = []
+    out = tmp_path / "new" / "fused"
+    written = fuse_files(
+        MEAN,
+        sources,
+        out,
+        progress=lambda done, total, path: seen.append((done, total, path.name)),
+    )
+    assert [path.name for path in written] == ["a.png", "b.png", "c.tif"]
+    assert sorted(out.iterdir()) == written
+    assert seen == [(1, 3, "a.png"), (2, 3, "b.png"), (3, 3, "c.tif")]
+    for path, name in zip(written, ("a.jpg", "b.png", "c.tif"), strict=True):
+        images = {
+            "infrared": read_image(sources["infrared"] / f"{name[0]}.png"),
+            "visible": read_image(sources["visible"] / name),
+        }
+        assert np.array_equal(read_image(path), fuse(MEAN, images))
+
+
+def test_options_reach_every_file(sources, tmp_path: Path):
+    (grey, *_) = fuse_files(MEAN, sources, tmp_path / "o", colour="none", stretch="minmax")
+    pixels = read_image(grey)
+    assert (pixels.dtype, pixels.ndim, pixels.min(), pixels.max()) == (np.uint16, 2, 0, 65535)
+    written = fuse_files(MEAN, sources, tmp_path / "j", suffix=".jpg")
+    assert [path.name for path in written] == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_one_pair_goes_to_a_file_or_into_a_folder(sources, tmp_path: Path):
+    pair = {"infrared": sources["infrared"] / "a.png", "visible": sources["visible"] / "a.jpg"}
+    target = tmp_path / "deep" / "result.bmp"
+    assert fuse_files(MEAN, pair, target) == [target]
+    assert read_image(target).shape == (30, 40, 3)
+    assert fuse_files(MEAN, pair, tmp_path / "o") == [tmp_path / "o" / "a.png"]
+    with pytest.raises(
+        FusionkitError, match=r"a: .*x\.jpg: \.jpg holds 8 bits|x\.jpg: \.jpg holds"
+    ):
+        fuse_files(MEAN, pair, tmp_path / "x.jpg", colour="none")
+
+
+class Untouched(Backbone):
+    """Fails if anything is fused."""
+
+    name = "untouched"
+
+    def forward(self, sources: Images) -> torch.Tensor:
+        raise AssertionError("fused before everything was checked")
+
+
+def test_nothing_starts_before_all_is_checked(sources, tmp_path: Path):
+    def refused(message: str, out: Path = tmp_path / "o", **options: str) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(FusionkitError, match=message):
+            fuse_files(Untouched(), sources, out, **options)  # type: ignore[arg-type]
+        assert sorted(tmp_path.rglob("*")) == before
+
+    refused("colour: expected none or one of the sources infrared, visible", colour="red")
+    refused("stretch: expected none or minmax, found 'all'", stretch="all")
+    refused(r"suffix: expected one of \.png.*found '\.gif'", suffix=".gif")
+    refused(r"the output folder .* holds the source a\.png; name another", sources["infrared"])
+    (tmp_path / "file").touch()
+    refused("file can't be an output folder: a file stands there", tmp_path / "file")
+    refused("can't be an output folder: a file stands there", tmp_path / "file" / "deeper")
+    write_image(sources["infrared"] / "c.png", noise(np.uint8, 15, 40))
+    write_image(sources["visible"] / "c.tif", noise(np.uint8, 15, 40))
+    refused(r"infrared/c\.png has 15x40 pixels; at least 16x16 are needed")
+    write_image(sources["infrared"] / "c.png", noise(np.uint8, 40, 53))
+    refused("1 pair of unequal size")
+    (sources["infrared"] / "c.png").unlink()
+    refused(r"1 image has no partner of the same name: c \(no infrared\)")
+
+
+def test_a_folder_of_counts_gets_one_window_and_it_is_said(tmp_path: Path):
+    folders = {name: tmp_path / name for name in ("infrared", "visible")}
+    for folder in folders.values():
+        folder.mkdir()
+    for seed, name in enumerate("ab"):
+        counts = 7000 + 1000 * seed + np.random.default_rng(seed).random((30, 40)) * 1000
+        write_image(folders["infrared"] / f"{name}.tif", counts.astype(np.uint16))
+        write_image(folders["visible"] / f"{name}.png", noise(np.uint8, 30, 40, 3, seed=seed))
+    said: list[str] = []
+    paths = fuse_files(MEAN, folders, tmp_path / "o", say=said.append)
+    (line,) = said
+    assert line.startswith("infrared: values 70")
+    assert "(0.5 % to 99.5 % of 2 images) become 0 to 1; another window: --window infrared" in line
+    low, high = (float(line.split()[i]) for i in (2, 4))
+    for path in paths:
+        images = {
+            "infrared": read_image(folders["infrared"] / f"{path.stem}.tif"),
+            "visible": read_image(folders["visible"] / f"{path.stem}.png"),
+        }
+        expected = fuse(MEAN, images, windows={"infrared": (low, high)})
+        assert np.abs(read_image(path).astype(int) - expected).max() <= 1
+    full = fuse_files(MEAN, folders, tmp_path / "f", windows={"infrared": "full"})
+    assert read_image(full[0]).mean() < read_image(paths[1]).mean() - 20
+    fixed = {"infrared": (7000.0, 9000.0)}
+    given = fuse_files(MEAN, folders, tmp_path / "g", windows=fixed, say=said.append)
+    assert len(said) == 1
+    assert np.array_equal(read_image(given[1]), fuse(MEAN, images, windows=fixed))
+    with pytest.raises(FusionkitError, match="the window of infrared: expected LOW:HIGH"):
+        fuse_files(Untouched(), folders, tmp_path / "x", windows={"infrared": "low"})
+    broken = folders["infrared"] / "b.tif"
+    broken.write_bytes(broken.read_bytes()[:400])
+    with pytest.raises(FusionkitError, match=r"infrared/b\.tif is damaged"):
+        fuse_files(Untouched(), folders, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_files_are_resampled_and_aligned_and_it_is_said(tmp_path: Path, scene):
+    folders = {name: tmp_path / name for name in ("infrared", "visible")}
+    for folder in folders.values():
+        folder.mkdir()
+    small = cv2.resize(scene["infrared"], (128, 128), interpolation=cv2.INTER_AREA)
+    moves = {"a": (0, 0), "b": (4, 0), "c": (0, 8)}
+    for name, move in moves.items():
+        write_image(folders["infrared"] / f"{name}.png", np.roll(small, move, (0, 1)))
+        rgb = np.repeat(scene["visible"][..., None], 3, axis=2)
+        write_image(folders["visible"] / f"{name}.png", rgb)
+    write_image(folders["infrared"] / "d.png", noise(np.uint8, 128, 128))
+    write_image(folders["visible"] / "d.png", noise(np.uint8, 192, 192, 3))
+    with pytest.raises(FusionkitError, match="4 pairs of unequal size"):
+        fuse_files(Untouched(), folders, tmp_path / "o")
+    said: list[str] = []
+    options = {"resample": True, "colour": "visible", "say": said.append}
+    paths = fuse_files(MEAN, folders, tmp_path / "o", align=True, **options)
+    assert [read_image(path).shape for path in paths] == [(192, 192, 3)] * 4
+    resampled, moved = said
+    assert resampled == "infrared: 4 images of 128x128 resampled to 192x192"
+    found = re.fullmatch(
+        r"infrared: 2 of 4 images moved, by (.*) pixels in the median; "
+        r"1 left, as no shift was to be trusted",
+        moved,
+    )
+    assert found
+    assert float(found[1]) == pytest.approx(9, abs=0.3)
+    a, b, c = (read_image(path).astype(int)[20:-20, 20:-20] for path in paths[:3])
+    assert np.abs(a - b).mean() < 2
+    assert np.abs(a - c).mean() < 2
+
+
+def test_what_the_camera_wrote_is_kept(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "FLIR", 6
+    exif[0x8825] = {1: "N", 2: (49.0, 24.0, 36.5)}
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    vi = tmp_path / "vi.jpg"
+    Image.fromarray(noise(np.uint8, 40, 53, 3)).save(vi, exif=exif, icc_profile=profile)
+    pair = {"infrared": tmp_path / "ir.png", "visible": vi}
+    write_image(pair["infrared"], noise(np.uint8, 53, 40))
+    for suffix in (".png", ".jpg", ".tif"):
+        fuse_files(MEAN, pair, tmp_path / f"out{suffix}")
+        with Image.open(tmp_path / f"out{suffix}") as image:
+            assert image.size == (40, 53)
+            assert image.getexif()[0x010F] == "FLIR"
+            assert image.getexif().get(0x0112, 1) == 1
+            assert image.getexif().get_ifd(0x8825)[1] == "N"
+            assert image.info["icc_profile"] == profile
+    # A grey result is that of the first source, which has none, and is not in those colours.
+    (grey,) = fuse_files(MEAN, pair, tmp_path / "grey", colour="none")
+    (turned,) = fuse_files(MEAN, dict(reversed(pair.items())), tmp_path / "t", colour="none")
+    with Image.open(grey) as image:
+        assert not image.getexif()
+    with Image.open(turned) as image:
+        assert image.getexif()[0x010F] == "FLIR"
+        assert "icc_profile" not in image.info
+
+
+def test_a_source_is_never_replaced(sources, tmp_path: Path):
+    pair = {"infrared": sources["infrared"] / "b.png", "visible": sources["visible"] / "b.png"}
+    with pytest.raises(FusionkitError, match="is one of the sources; name another file"):
+        fuse_files(Untouched(), pair, pair["visible"])
+    with pytest.raises(FusionkitError, match=r"holds the source b\.png; name another folder"):
+        fuse_files(Untouched(), pair, sources["visible"])
+
+
+def test_a_damaged_file_is_named_and_the_finished_ones_stay(sources, tmp_path: Path):
+    path = sources["visible"] / "b.png"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(FusionkitError, match=r"visible/b\.png is damaged"):
+        fuse_files(MEAN, sources, tmp_path / "o")
+    assert [p.name for p in (tmp_path / "o").iterdir()] == ["a.png"]
+
+
+def test_real_pairs(data_root: Path, tmp_path: Path):
+    pet = {name: data_root / f"harvard/mri_pet/{name}" for name in ("mri", "pet")}
+    first = sorted(pet["mri"].iterdir())[0].name
+    (path,) = fuse_files(MEAN, {name: pet[name] / first for name in pet}, tmp_path)
+    fused = read_image(path)
+    mri, colour = read_image(pet["mri"] / first), read_image(pet["pet"] / first)
+    assert fused.shape == colour.shape
+    assert fused.dtype == np.uint8
+    mri = mri if mri.ndim == 2 else cv2.cvtColor(mri, cv2.COLOR_RGB2GRAY)
+    mean = (mri.astype(float) + cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)) / 2
+    assert np.abs(cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY) - mean).max() <= 2
