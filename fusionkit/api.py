@@ -70,7 +70,7 @@ def weights_of(path: str | Path) -> Path:
         if not file.is_file():
             raise FusionkitError(
                 f"{path} holds no trained backbone ({file.relative_to(path)} is missing); "
-                f"has its train-backbone stage finished?"
+                f"has the stage that trains it finished?"
             )
         return file
     return path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from fusionkit.interfaces import Component, RunContext
+    from fusionkit.interfaces import Component, OfficialWeights, RunContext
 
 __all__ = ["API_VERSION", "OLDEST_API", "hookimpl", "hookspec"]
 
@@ -36,6 +36,11 @@ def fusionkit_recipes() -> Iterable[Path]:  # type: ignore[empty-body]
 @hookspec
 def fusionkit_models() -> Iterable[Path]:  # type: ignore[empty-body]
     """Return the cards (YAML) of trained models, each beside its weights: ``--model NAME``."""
+
+
+@hookspec
+def fusionkit_official_weights() -> Iterable[OfficialWeights]:  # type: ignore[empty-body]
+    """Return the published networks that ``fusionkit convert --as NAME`` can read."""
 
 
 @hookspec

@@ -58,14 +58,19 @@ def schema(
 
 @app.command()
 def convert(
-    official: Annotated[Path, typer.Argument(help="A .pth file of the official EMMA code.")],
+    official: Annotated[
+        Path, typer.Argument(help="A .pth file that the authors of a method published.")
+    ],
     out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
-    kind: Annotated[str, typer.Option("--as", help="ufuser or unet5.")],
+    kind: Annotated[
+        str, typer.Option("--as", help="Name of the network; a wrong name lists those known.")
+    ],
 ) -> None:
     """Turn official weights into a file that rebuilds its own network."""
     from fusionkit.registry.official_weights import convert_official
+    from fusionkit.registry.plugins import load_installed_plugins
 
-    name = convert_official(official, out, kind)
+    name = convert_official(official, out, kind, load_installed_plugins())
     say(f"{out}: {name}")
 
 

@@ -18,6 +18,7 @@ from fusionkit.interfaces.dataset import Dataset
 from fusionkit.interfaces.metric import Metric
 from fusionkit.interfaces.networks import Backbone, Sensor
 from fusionkit.interfaces.objective import Distance, FusionStep, Loss
+from fusionkit.interfaces.official_weights import OfficialWeights
 from fusionkit.interfaces.sample import IGNORED, Images, Sample
 from fusionkit.interfaces.stage import RunContext, Stage
 from fusionkit.interfaces.task import Task, TaskContext, TaskResult
@@ -37,6 +38,7 @@ __all__ = [
     "Loss",
     "Metric",
     "Modalities",
+    "OfficialWeights",
     "RunContext",
     "Sample",
     "Sensor",

@@ -130,8 +130,8 @@ def model_for(modalities: Collection[str], models: Mapping[str, Model]) -> Model
     raise FusionkitError(
         f"{len(fitting) or 'no'} installed model{'s' if len(fitting) > 1 else ''} for the sources "
         f"{', '.join(modalities)} (models: {known or 'none'}); give --model (a run folder, a "
-        f".safetensors file or a model's name) or --backbone (the name of one that needs no "
-        f"training, such as laplacian-pyramid)"
+        f".safetensors file or a model's name) or --backbone (the name of a backbone that needs no "
+        f"training; `fusionkit plugins list` names all)"
     )
 
 

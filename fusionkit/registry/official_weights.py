@@ -1,4 +1,4 @@
-"""Official EMMA checkpoints to safetensors that rebuild their own network."""
+"""Converts published checkpoints to safetensors that rebuild their own network."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ import torch
 
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.registry.arguments import make_spec
-from fusionkit.registry.plugins import load_installed_plugins
+from fusionkit.registry.plugins import Plugins
 from fusionkit.registry.weights import load_state, save_weights
 
 __all__ = ["convert_official"]
 
-OFFICIAL = {"ufuser": ("backbone", "ufuser"), "unet5": ("sensor", "unet")}
-"""Name of the official network -> kind and name of our component with its official sizes."""
 
-
-def convert_official(source: Path, target: Path, network: str) -> str:
-    """Convert one ``.pth`` file; reads tensors only, never code.
+def convert_official(source: Path, target: Path, network: str, plugins: Plugins) -> str:
+    """Convert one ``.pth`` file. It reads tensors only and never runs code from the file.
 
     Args:
         source: State dict, also one saved from ``DataParallel`` (keys that begin with ``module.``).
         target: A ``.safetensors`` file to write.
-        network: ``ufuser`` or ``unet5``.
+        network: Name of official weights that a plugin announces.
+        plugins: The loaded plugins.
 
     Returns:
         Kind and name of the component.
 
     Raises:
-        FusionkitError: if the file is no state dict, or one of another network.
+        FusionkitError: if no plugin announces the network, or if the file is not a state dict or
+            belongs to another network.
     """
-    if network not in OFFICIAL:
+    known = plugins.official_weights
+    if network not in known:
+        names = ", ".join(sorted(known)) or "none: no installed plugin announces official weights"
         raise FusionkitError(
-            f"--as takes {' or '.join(OFFICIAL)}, found {network!r}" + nearest(network, OFFICIAL)
+            f"--as: expected the name of official weights ({names}), found {network!r}"
+            + nearest(network, known)
         )
+    official = known[network]
     if target.suffix != ".safetensors":
         raise FusionkitError(f"the output must be a .safetensors file, found {target}")
     if not source.is_file():
@@ -53,10 +56,17 @@ def convert_official(source: Path, target: Path, network: str) -> str:
         isinstance(value, torch.Tensor) for value in state.values()
     ):
         raise FusionkitError(f"{source} holds no plain state dict of tensors")
-    plain = {key.removeprefix("module."): value for key, value in state.items()}
-    kind, name = OFFICIAL[network]
-    registry = load_installed_plugins().registry
-    component = registry.build(make_spec(registry, kind, name, {}))
-    load_state(component, plain, str(source))
+    renamed: dict[str, torch.Tensor] = {}
+    for key, value in state.items():
+        new = official.rename_key(key.removeprefix("module."))
+        if new in renamed:
+            raise FusionkitError(
+                f"official weights {network!r}: the plugin maps two keys of {source} to {new!r}"
+            )
+        renamed[new] = value
+    registry = plugins.registry
+    spec = make_spec(registry, official.kind, official.component, official.arguments)
+    component = registry.build(spec)
+    load_state(component, renamed, str(source))
     save_weights(component, target)
-    return f"{kind} {name}"
+    return f"{spec.kind} {spec.name}"

@@ -15,7 +15,7 @@ import pluggy
 
 from fusionkit import hookspecs
 from fusionkit.errors import FusionkitError, nearest
-from fusionkit.interfaces import Component
+from fusionkit.interfaces import Component, OfficialWeights
 from fusionkit.registry.arguments import arguments_model
 from fusionkit.registry.components import Registry
 from fusionkit.registry.model_cards import Model, read_model
@@ -75,6 +75,7 @@ class Plugins:
         registry: Their components.
         recipes: File name -> recipe file.
         models: Name -> trained model.
+        official_weights: Name -> published network that can be converted.
         found: Every plugin found, the broken ones too.
         hooks: Calls ``fusionkit_log`` of all of them.
     """
@@ -82,6 +83,7 @@ class Plugins:
     registry: Registry
     recipes: dict[str, Path]
     models: dict[str, Model]
+    official_weights: dict[str, OfficialWeights]
     found: list[LoadedPlugin]
     manager: pluggy.PluginManager = field(repr=False)
 
@@ -123,7 +125,7 @@ def load_plugins(
         entry_points = importlib.metadata.entry_points(group=GROUP)
     manager = pluggy.PluginManager("fusionkit")
     manager.add_hookspecs(hookspecs)
-    plugins = Plugins(Registry(), {}, {}, [], manager)
+    plugins = Plugins(Registry(), {}, {}, {}, [], manager)
     for entry_point in sorted(entry_points, key=lambda e: e.name):
         error, started = None, time.perf_counter()
         try:
@@ -191,10 +193,20 @@ def _load(entry_point: importlib.metadata.EntryPoint, plugins: Plugins) -> None:
                 f"two models are called {model.card.name}: {taken.path} and {model.path}"
             )
         models[model.card.name] = model
+    official: dict[str, OfficialWeights] = {}
+    for weights in call("fusionkit_official_weights"):
+        taken = plugins.official_weights.get(weights.name) or official.get(weights.name)
+        if taken is not None:
+            raise FusionkitError(
+                f"two sets of official weights are called {weights.name!r}: of the "
+                f"{taken.kind} {taken.component!r} and of the {weights.kind} {weights.component!r}"
+            )
+        official[weights.name] = weights
     for cls in components:
         plugins.registry.add(cls, name)
     plugins.recipes.update(recipes)
     plugins.models.update(models)
+    plugins.official_weights.update(official)
 
 
 def _check_api(target: object) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fusionkit import hookimpl
 
 if TYPE_CHECKING:
-    from fusionkit.interfaces import Component
+    from fusionkit.interfaces import Component, OfficialWeights
 
 
 @hookimpl
@@ -44,3 +44,14 @@ def fusionkit_components() -> Iterable[type[Component]]:
 def fusionkit_recipes() -> Iterable[Path]:
     """The YAML files beside this module."""
     return sorted((Path(__file__).parent / "recipes").glob("*.yaml"))
+
+
+@hookimpl
+def fusionkit_official_weights() -> Iterable[OfficialWeights]:
+    """The networks of the official code, under the names it gives them."""
+    from fusionkit.interfaces import OfficialWeights
+
+    return [
+        OfficialWeights("ufuser", kind="backbone", component="ufuser"),
+        OfficialWeights("unet5", kind="sensor", component="unet"),
+    ]
