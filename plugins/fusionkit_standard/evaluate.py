@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +14,8 @@ from fusionkit.io.atomic_write import write_json, write_text
 from fusionkit.io.images import list_images, read_image
 from fusionkit.progress import ProgressBar
 from fusionkit_standard.pairs import pairs_to_judge
+
+logger = logging.getLogger("fusionkit")
 
 
 class Evaluate(Stage):
@@ -97,7 +99,7 @@ class Evaluate(Stage):
         write_json(run.folder / "metrics.json", result)
         run.log.write(0, {name: v["mean"] for name, v in result["methods"][methods[0]].items()})
         if problem := result["carries"][methods[0]]["problem"]:
-            print(f"warning: {problem}", file=sys.stderr, flush=True)
+            logger.warning("%s", problem)
 
     def _metrics(self, run: RunContext) -> list[Metric]:
         return run.components.build_metrics(self.profile, self.metrics)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,9 @@ from fusionkit.config.run_config import load_config
 from fusionkit.errors import FusionkitError
 from fusionkit.io.atomic_write import locked
 from fusionkit.registry.plugins import load_plugins
+from fusionkit.runs.checkpoints import weights_file
 from fusionkit.runs.pipeline import run_pipeline
+from fusionkit.runs.run import Run
 from fusionkit_emma.train_backbone import _average, decay_at
 
 TINY = """\
@@ -101,15 +104,15 @@ def test_the_anchor_goes_from_one_weight_to_the_other(run):
 
 
 def test_the_same_seed_gives_the_same_weights_another_seed_others(run):
-    first = load_file(run(folder="a").weights_file("backbone"))
-    again = load_file(run(folder="b").weights_file("backbone"))
-    other = load_file(run("seed=1", folder="c").weights_file("backbone"))
+    first = load_file(weights_file(run(folder="a").folder, "backbone"))
+    again = load_file(weights_file(run(folder="b").folder, "backbone"))
+    other = load_file(weights_file(run("seed=1", folder="c").folder, "backbone"))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(run, plugins, monkeypatch):
-    whole = load_file(run(folder="whole").weights_file("backbone"))
+def test_an_interrupted_run_goes_on_to_the_same_weights(run, plugins, monkeypatch, caplog):
+    whole = load_file(weights_file(run(folder="whole").folder, "backbone"))
     from fusionkit_emma.train_backbone import TrainBackbone
 
     validate = TrainBackbone._validate
@@ -125,35 +128,32 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(run, plugins, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         run(folder="broken")
     monkeypatch.undo()
-    said: list[str] = []
-    result = run(folder="broken", said=said)
-    assert said[:2] == ["0-train-sensors: already done", "1-train-backbone"]
-    resumed = load_file(result.weights_file("backbone"))
+    result = run(folder="broken")
+    assert caplog.messages[:2] == ["0-train-sensors: already done", "1-train-backbone"]
+    resumed = load_file(weights_file(result.folder, "backbone"))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
-    teacher = load_file(result.weights_file("teacher"))
+    teacher = load_file(weights_file(result.folder, "teacher"))
     assert not all(torch.equal(teacher[key], resumed[key]) for key in teacher)
 
 
-def test_a_finished_run_does_nothing_again(run):
+def test_a_finished_run_does_nothing_again(run, caplog):
     folder = run().folder
     before = (folder / "report.html").stat().st_mtime_ns
-    said: list[str] = []
-    run(said=said)
-    assert all(line.endswith("already done") for line in said)
+    run()
+    assert all(line.endswith("already done") for line in caplog.messages)
     assert (folder / "report.html").stat().st_mtime_ns == before
 
 
-def test_another_configuration_does_not_overwrite_a_run(run):
+def test_another_configuration_does_not_overwrite_a_run(run, caplog):
     folder = run().folder
     config = (folder / "config.yaml").read_text()
-    with pytest.raises(FusionkitError, match=r"differs from stage 1-train-backbone on.*--restart"):
+    with pytest.raises(FusionkitError, match=r"the stage 1-train-backbone on.*--restart"):
         run("stages.train-backbone.lr=0.01")
     assert (folder / "config.yaml").read_text() == config
-    with pytest.raises(FusionkitError, match="differs from stage 3-evaluate on"):
+    with pytest.raises(FusionkitError, match="differs from the stage 3-evaluate on"):
         run("stages.evaluate.metrics=[EN]")
-    said: list[str] = []
-    run("stages.evaluate.metrics=[EN]", restart=True, said=said)
-    assert said[:4] == [
+    run("stages.evaluate.metrics=[EN]", restart=True)
+    assert caplog.messages[:4] == [
         "0-train-sensors: already done",
         "1-train-backbone: already done",
         "2-fuse: already done",
@@ -162,16 +162,15 @@ def test_another_configuration_does_not_overwrite_a_run(run):
     assert set(json.loads((folder / "metrics.json").read_text())["methods"]["ufuser"]) == {"EN"}
 
 
-def test_a_warm_start_alone_is_kept_when_the_losses_change(run, tmp_path):
+def test_a_warm_start_alone_is_kept_when_the_losses_change(run, tmp_path, caplog):
     stages = (
         "stages=[{name: train-backbone, warm_start: 1, epochs: 0, batch_size: 3, crop: 32},"
         " {name: train-sensors, epochs: 1, batch_size: 3, crop: 32},"
         " {name: train-backbone, epochs: 1, batch_size: 3, crop: 32}]"
     )
     run(stages)
-    said = []
-    run(stages, "losses.equivariance.weight=0.5", restart=True, said=said)
-    assert said == [
+    run(stages, "losses.equivariance.weight=0.5", restart=True)
+    assert caplog.messages == [
         "0-train-backbone: already done",
         "1-train-sensors: already done",
         "2-train-backbone",
@@ -187,7 +186,7 @@ def test_the_average_of_the_weights_can_be_kept(run):
     kept = run(stages.format(", keep: average"), folder="average")
     names = ("backbone", "teacher")
     (end, mean), (backbone, teacher) = (
-        [load_file(result.weights_file(name, "1-train-backbone")) for name in names]
+        [load_file(weights_file(result.folder, name, "1-train-backbone")) for name in names]
         for result in (last, kept)
     )
     assert all(torch.equal(backbone[key], teacher[key]) for key in backbone)
@@ -219,7 +218,7 @@ def test_a_run_that_another_command_works_on_is_left_alone(run, tmp_path):
     (folder / "config.yaml").write_text("as it was")
     with (
         locked(folder / "checkpoints" / "lock"),
-        pytest.raises(FusionkitError, match=r"another fusionkit is at work in .*run; wait until"),
+        pytest.raises(FusionkitError, match=r"another fusionkit command works in"),
     ):
         run()
     assert (folder / "config.yaml").read_text() == "as it was"
@@ -232,7 +231,6 @@ def test_a_run_that_teaches_itself_uses_no_other_method(run):
         " {name: train-backbone, epochs: 1, batch_size: 3, crop: 32, warm_start: 1, ema: 0.5},"
         " {name: train-sensors, epochs: 1, batch_size: 3, crop: 32},"
         " {name: train-backbone, epochs: 1, batch_size: 3, crop: 32, anchor: 0.5, ema: 0.5}]",
-        said=[],
     )
     stages = {line["stage"] for line in lines(result.folder)}
     assert stages == {
@@ -241,8 +239,8 @@ def test_a_run_that_teaches_itself_uses_no_other_method(run):
         "2-train-sensors",
         "3-train-backbone",
     }
-    first = load_file(result.weights_file("backbone", "1-train-backbone"))
-    second = load_file(result.weights_file("backbone", "3-train-backbone"))
+    first = load_file(weights_file(result.folder, "backbone", "1-train-backbone"))
+    second = load_file(weights_file(result.folder, "backbone", "3-train-backbone"))
     assert not all(torch.equal(first[key], second[key]) for key in first)
 
 
@@ -274,6 +272,75 @@ def test_everything_is_checked_before_anything_is_written(run, tmp_path, overrid
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, plugins):
+    """A finished run, which tests copy before they damage it."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(TINY)
+    loaded = load_config(folder / "tiny.yaml", [], plugins)
+    return run_pipeline(loaded, plugins, folder / "run").folder
+
+
+ARTIFACTS = [
+    "checkpoints/0-train-sensors.sensor-infrared.safetensors",
+    "checkpoints/0-train-sensors.sensor-visible.safetensors",
+    "checkpoints/1-train-backbone.backbone.safetensors",
+    "checkpoints/1-train-backbone.teacher.safetensors",
+    "fused/held-out",
+    "grey/ufuser",
+    "metrics.json",
+    "scores/ufuser.csv",
+    "report.html",
+]
+
+
+def test_a_finished_run_knows_the_files_of_its_artifacts(finished):
+    state = json.loads((finished / "state.json").read_text())
+    files = [f for stage in state.values() for found in stage["artifacts"].values() for f in found]
+    assert all((finished / file).is_file() for file in files)
+    for artifact in ARTIFACTS:
+        assert any(file.startswith(artifact) for file in files), artifact
+
+
+@pytest.mark.parametrize("artifact", ARTIFACTS)
+def test_a_missing_artifact_is_named_and_made_again(finished, run, tmp_path, artifact, caplog):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    pattern = artifact.removesuffix("held-out")
+    file = next(path for path in sorted(folder.rglob("*")) if path.is_file()
+                and str(path.relative_to(folder)).startswith(pattern))  # fmt: skip
+    content = file.read_bytes()
+    file.unlink()
+    with pytest.raises(FusionkitError) as error:
+        run()
+    assert str(file) in str(error.value)
+    assert not file.exists()
+    run(restart=True)
+    assert file.exists()
+    if file.suffix != ".html":  # which holds the folder's environment
+        assert len(file.read_bytes()) == len(content)
+
+
+def test_a_deleted_checkpoint_never_means_an_untrained_network(finished, plugins, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    loaded = load_config(folder / "config.yaml", [], plugins)
+    context = Run(folder, loaded, plugins).context("2-fuse")
+    file = weights_file(folder, "backbone", "1-train-backbone")
+    file.unlink()
+    with pytest.raises(FusionkitError) as error:
+        context.current_backbone()
+    assert str(file) in str(error.value)
+
+
+def test_a_stage_whose_artifacts_nothing_produces_is_refused(run, tmp_path):
+    with pytest.raises(FusionkitError, match=r"stages\[0\].*'backbone'"):
+        run("stages=[{name: fuse}]")
+    with pytest.raises(FusionkitError, match=r"stages\[0\].*'grey'"):
+        run("stages=[{name: evaluate}, {name: train-sensors, epochs: 1}]")
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_output_that_can_not_be_written(run, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(FusionkitError, match="a file stands there"):
@@ -285,18 +352,19 @@ def test_a_run_that_diverges_says_so(run):
         run("stages.train-backbone.warm_lr=1e30", "stages.train-backbone.clip=null")
 
 
-def test_a_collapsed_run_says_so(run, capsys):
+def test_a_collapsed_run_says_so(run, caplog):
     result = run(
         "teacher=[]",
         "sensors={}",
-        "stages=[{name: fuse}, {name: evaluate}]",
-        "backbone.name=ufuser",
+        "losses=[{name: sensing, direct: true}]",
+        "stages=[{name: train-backbone, epochs: 1, lr: 1e-9, crop: 32}, {name: fuse}, "
+        "{name: evaluate}]",
         folder="copy",
     )
     carries = json.loads((result.folder / "metrics.json").read_text())["carries"]
-    # U-Fuser without training is flat: it carries nothing
+    # U-Fuser with random weights is flat: it carries nothing.
     assert "have lost all sources" in carries["ufuser"]["problem"]
-    assert "have lost all sources" in capsys.readouterr().err
+    assert "have lost all sources" in caplog.text
     assert carries["laplacian-pyramid"]["problem"] is None
 
 
@@ -324,7 +392,7 @@ def test_plugins_see_what_is_logged(run, plugins):
 
 def test_mixed_precision_trains(run):
     result = run("precision=bf16-mixed", "accelerator=cpu")
-    weights = load_file(result.weights_file("backbone"))
+    weights = load_file(weights_file(result.folder, "backbone"))
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     assert all(tensor.dtype == torch.float32 for tensor in weights.values())
 

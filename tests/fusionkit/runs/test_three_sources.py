@@ -46,7 +46,7 @@ def test_three_sources(tmp_path):
     path.write_text(CONFIG.replace("ROOT", str(tmp_path / "data")))
     plugins = load_installed_plugins()
     run = run_pipeline(load_config(path, [], plugins), plugins, tmp_path / "run")
-    logged = [line for line in run.logged() if "loss/sensing" in line]
+    logged = [line for line in run.log.read() if "loss/sensing" in line]
     assert all(np.isfinite(line["loss/sensing"]) for line in logged)
     results = json.loads((run.folder / "metrics.json").read_text())
     assert all(np.isfinite(m["mean"]) for m in results["methods"]["ufuser"].values())
