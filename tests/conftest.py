@@ -1,4 +1,4 @@
-"""What all tests share: the real image pairs, the parity fixtures, one thread."""
+"""What all tests share: the real image pairs, one thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ install_import_hook(
     ["fusionkit.functional", "fusionkit_classic", "fusionkit_emma.distances"], "beartype.beartype"
 )
 
-torch.set_num_threads(1)  # parity fixtures were made so, and two busy cores spin otherwise
+torch.set_num_threads(1)  # the parity fixtures were made so, and two busy cores spin otherwise
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -25,13 +25,4 @@ def data_root() -> Path:
     root = Path(os.environ.get("FUSIONKIT_DATA", SHARED / "data"))
     if not (root / "tno").is_dir():
         pytest.skip(f"real image pairs: no folder {root / 'tno'}; set FUSIONKIT_DATA")
-    return root
-
-
-@pytest.fixture(scope="session")
-def parity_root() -> Path:
-    """The folder of what the official code computed; FUSIONKIT_FIXTURES names another one."""
-    root = Path(os.environ.get("FUSIONKIT_FIXTURES", SHARED / "fixtures"))
-    if not (root / "emma_parity.npz").is_file():
-        pytest.skip(f"parity fixtures: no file {root / 'emma_parity.npz'}; set FUSIONKIT_FIXTURES")
     return root

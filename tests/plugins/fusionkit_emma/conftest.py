@@ -1,4 +1,4 @@
-"""What the official code put out, and the formulas that its weights and inputs came from."""
+"""Outputs of the official code, and the formulas of its weights and inputs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+HERE = Path(__file__).parent
 
 
 def _load(path: Path) -> ModuleType:
@@ -23,15 +25,15 @@ def _load(path: Path) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def formula() -> ModuleType:
-    return _load(Path(__file__).parent / "formula.py")
+    return _load(HERE / "formula.py")
 
 
 @pytest.fixture(scope="session")
-def official(parity_root: Path) -> dict[str, np.ndarray]:
-    with np.load(parity_root / "emma_parity.npz") as arrays:
+def official() -> dict[str, np.ndarray]:
+    with np.load(HERE / "fixtures" / "emma_parity.npz") as arrays:
         return {key: arrays[key] for key in arrays}
 
 
 @pytest.fixture(scope="session")
-def official_names(parity_root: Path) -> dict[str, Any]:
-    return json.loads((parity_root / "emma_parity.json").read_text())
+def official_names() -> dict[str, Any]:
+    return json.loads((HERE / "fixtures" / "emma_parity.json").read_text(encoding="utf-8"))

@@ -1,11 +1,11 @@
-"""Every number that the official code gave: forward passes, losses, transforms, gradients.
+"""Numbers that the official code gave: forward passes, losses, transforms, gradients.
 
 The closed-form weights make U-Fuser ill-conditioned: its layer normalisation divides by the spread
 of eight channels that are nearly equal in some pixels. In single precision the official images are
 themselves up to 1.6e-3 from the exact ones at 64 x 96 and up to 0.54 at 128 x 128, and the kernels
-of other processors round otherwise. So the strict comparison is made where kernels are those that
-the fixtures were made with, and everywhere one in double precision, whose bounds are twice the
-official rounding.
+of other processors round in another way. So the tests compare twice: in double precision, where
+the bounds are twice the official rounding, and in single precision, where the bounds are tight on
+a processor that rounds as the fixtures' did and those of two roundings on any other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from fusionkit.interfaces import FusionStep
+from fusionkit.interfaces import FusionStep, TransformGroup
 from fusionkit_emma.distances import L1, L1Sobel
 from fusionkit_emma.losses import Equivariance, Sensing
 from fusionkit_emma.transforms import Reflect, Rotate, Shifted
@@ -57,13 +57,22 @@ def test_state_dicts_have_the_official_names_and_shapes(official_names, ufuser, 
 
 
 @pytest.fixture(scope="module")
-def same_kernels(official, formula, sensors):
-    """Skip unless a sensor, which is well-conditioned, comes out as officially to the last bit."""
+def same_kernels(official, formula, sensors) -> bool:
+    """Whether a sensor, which is well-conditioned, gives the official image to the last bit."""
     for key, b, h, w in sizes_in(official, "unet5"):
         with torch.no_grad():
             sensed = sensors["infrared"](formula.image(b, 1, h, w, 0.4))
         if not np.array_equal(sensed.numpy(), official[key]):
-            pytest.skip("this processor's kernels round otherwise than those of the fixtures")
+            return False
+    return True
+
+
+# Errors of the median pixel, of nine in ten pixels and of all pixels: twice the official rounding.
+ROUNDING = {
+    (2, 64, 64): (1.2e-5, 1e-4, 3e-3),
+    (1, 64, 96): (1.2e-5, 1.1e-4, 3.2e-3),
+    (1, 128, 128): (1.3e-3, 2.6e-2, 1.0),
+}
 
 
 def fused_and_official(official, formula, network, dtype):
@@ -77,25 +86,26 @@ def fused_and_official(official, formula, network, dtype):
         yield (b, h, w), fused.numpy(), official[key]
 
 
-@pytest.mark.usefixtures("same_kernels")
-def test_ufuser_fuses_as_the_official_one(official, formula, ufuser):
+def assert_within_rounding(cases, times):
+    cases = list(cases)
+    assert [size for size, _, _ in cases] == list(ROUNDING)
+    for size, fused, expected in cases:
+        errors = np.quantile(np.abs(fused - expected), (0.5, 0.9, 1.0))
+        assert (errors <= times * np.array(ROUNDING[size])).all(), (size, errors)
+
+
+def test_ufuser_fuses_as_the_official_one(official, formula, ufuser, same_kernels):
     cases = list(fused_and_official(official, formula, ufuser.eval(), torch.float32))
-    assert len(cases) == 3
-    for _, fused, expected in cases:
-        np.testing.assert_allclose(fused, expected, atol=1e-5, rtol=0)
+    assert_within_rounding(cases, times=2)  # both sides are rounded
+    if same_kernels:
+        for _, fused, expected in cases:
+            np.testing.assert_allclose(fused, expected, atol=1e-5, rtol=0)
 
 
 def test_ufuser_in_double_precision_is_the_official_one_but_for_rounding(official, formula, ufuser):
     exact = copy.deepcopy(ufuser).double().eval()
-    bounds = {  # of the median, of nine in ten pixels, of all
-        (2, 64, 64): (1.2e-5, 1e-4, 3e-3),
-        (1, 64, 96): (1.2e-5, 1.1e-4, 3.2e-3),
-        (1, 128, 128): (1.3e-3, 2.6e-2, 1.0),
-    }
-    for size, fused, expected in fused_and_official(official, formula, exact, torch.float64):
-        errors = np.quantile(np.abs(fused - expected), (0.5, 0.9, 1.0))
-        assert (errors <= bounds.pop(size)).all(), (size, errors)
-    assert not bounds
+    cases = fused_and_official(official, formula, exact, torch.float64)
+    assert_within_rounding(cases, times=1)
 
 
 def test_sensor_senses_as_the_official_one(official, formula, sensors):
@@ -132,8 +142,10 @@ def test_transforms(official, formula):
     np.testing.assert_array_equal(shifted, official["shift_rows7_cols-5_2x1x48x64"])
 
 
-class _TheseShifts:
+class _TheseShifts(TransformGroup):
     """The shifts that the fixture was made with, in place of drawn ones."""
+
+    name = "these-shifts"
 
     def sample(self, count, size, generator):
         return [Shifted(5, -9), Shifted(-17, 3), Shifted(20, 11)][:count]
@@ -162,13 +174,18 @@ def terms_and_gradient_norms(step):
 
 def test_objective_in_double_precision(official, official_names, formula, ufuser, sensors):
     step = official_step(formula, ufuser, sensors, torch.float64)
-    v, i, equivariance, total = (float(x) for x in official["emma_terms_v_i_equiv_total"])
+    v, i = official["emma_terms_v_i_equiv_total"][:2].tolist()
     with torch.no_grad():
         for modality, expected in (("visible", v), ("infrared", i)):
             seen = step.sensors[modality](step.fused)
             distance = L1Sobel()(seen, step.sources[modality]).item()
             assert distance == pytest.approx(expected, rel=1e-4)
-    terms, norms = terms_and_gradient_norms(step)
+    assert_close_in_order(*terms_and_gradient_norms(step), official, official_names)
+
+
+def assert_close_in_order(terms, norms, official, official_names):
+    """Compare the terms to 1e-4, and the gradients as far as ill-conditioned weights allow."""
+    v, i, equivariance, total = (float(x) for x in official["emma_terms_v_i_equiv_total"])
     assert terms == pytest.approx((v + i, equivariance, total), rel=1e-4)
     # Channels that are nearly equal make some official norms a tenth or ten times of the exact.
     expected = official_names["emma_grad_norms"]
@@ -178,17 +195,18 @@ def test_objective_in_double_precision(official, official_names, formula, ufuser
     assert max(off) < 1.2
 
 
-@pytest.mark.usefixtures("same_kernels")
-def test_objective_and_its_gradients(official, official_names, formula, ufuser, sensors):
+def test_objective_and_its_gradients(
+    official, official_names, formula, ufuser, sensors, same_kernels
+):
     terms, norms = terms_and_gradient_norms(official_step(formula, ufuser, sensors))
-    v, i, equivariance, total = (float(x) for x in official["emma_terms_v_i_equiv_total"])
-    assert terms == pytest.approx((v + i, equivariance, total), rel=1e-4)
     expected = official_names["emma_grad_norms"]
     assert set(norms) == set(expected)
-    scale = max(expected.values())
-    for name, norm in expected.items():
-        # Norms span ten orders of magnitude; the smallest are rounding of the largest.
-        assert norms[name] == pytest.approx(norm, rel=1e-4, abs=1e-7 * scale), name
+    assert_close_in_order(terms, norms, official, official_names)
+    if same_kernels:
+        scale = max(expected.values())
+        for name, norm in expected.items():
+            # Norms span ten orders of magnitude; the smallest are rounding of the largest.
+            assert norms[name] == pytest.approx(norm, rel=1e-4, abs=1e-7 * scale), name
 
 
 def test_gradient_is_the_slope_of_the_objective():
