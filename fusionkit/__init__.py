@@ -11,14 +11,16 @@ from fusionkit.hookspecs import hookimpl
 if TYPE_CHECKING:
     from fusionkit.api import build, evaluate, load, save
     from fusionkit.inference.fusion import fuse
+    from fusionkit.registry.plugin_files import load_plugin
 
-__all__ = ["FusionkitError", "build", "evaluate", "fuse", "hookimpl", "load", "save"]
+__all__ = ["FusionkitError", "build", "evaluate", "fuse", "hookimpl", "load", "load_plugin", "save"]
 
 # Imported when first used: a plugin's `from fusionkit import hookimpl` must not cost torch.
 _LAZY = {
     "build": "fusionkit.api",
     "evaluate": "fusionkit.api",
     "load": "fusionkit.api",
+    "load_plugin": "fusionkit.registry.plugin_files",
     "save": "fusionkit.api",
     "fuse": "fusionkit.inference.fusion",
 }

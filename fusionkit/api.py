@@ -64,7 +64,8 @@ def weights_of(path: str | Path) -> Path:
     if not path.exists():
         if len(path.parts) > 1 or path.suffix:
             raise FusionkitError(f"there is no run folder or weights file {path}")
-        path = model_named(path.name, load_installed_plugins().models).verify()
+        plugins = load_installed_plugins()
+        path = model_named(path.name, plugins.models, plugins.registry.hint).verify()
     if path.is_dir():
         file = path / "checkpoints" / "backbone.safetensors"
         if not file.is_file():

@@ -14,7 +14,7 @@ from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional.stretching import Stretch
 from fusionkit.interfaces import ComponentSpec
 from fusionkit.io.yaml_document import Document, key_path, read_yaml
-from fusionkit.registry.arguments import SpecOf
+from fusionkit.registry.arguments import SpecOf, not_loaded
 from fusionkit.registry.components import Registry
 from fusionkit.registry.plugins import Plugins
 from fusionkit.registry.validation_errors import explain_located
@@ -236,13 +236,12 @@ def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> Loaded
             document.expanded(), context={"registry": plugins.registry}
         )
     except ValidationError as error:
-        raise FusionkitError(
-            "\n".join(
-                f"{document.where(location)}: "
-                f"{key_path(location) + ': ' if location else ''}{sentence}"
-                for location, sentence in explain_located(error, SuiteConfig.model_fields)
-            )
-        ) from None
+        problems = [
+            f"{document.where(location)}: {key_path(location) + ': ' if location else ''}{sentence}"
+            for location, sentence in explain_located(error, SuiteConfig.model_fields)
+        ]
+        problems += not_loaded(error, plugins.registry)
+        raise FusionkitError("\n".join(problems)) from None
     return LoadedSuite(config, document)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.app import plugins_app
-from fusionkit.cli.options import say
+from fusionkit.cli.options import PluginFiles, say
 from fusionkit.errors import FusionkitError
 
 
@@ -31,16 +31,21 @@ def plugins_new(
 
 @plugins_app.command("check")
 def plugins_check(
-    package: Annotated[str, typer.Argument(help="A plugin, or the package that brings it.")],
+    package: Annotated[str, typer.Argument(help="A plugin, its package, or a Python file.")],
     every: Annotated[bool, typer.Option("--all", help="Show passes and skips one by one.")] = False,
+    plugin_files: PluginFiles = None,
 ) -> None:
     """Check that what an installed package brings keeps the promises of its kinds."""
     from rich.console import Console
     from rich.table import Table
 
+    from fusionkit.registry.plugin_files import load_plugin
     from fusionkit.registry.plugins import load_installed_plugins
     from fusionkit.testing import check_plugin
 
+    if package.endswith(".py"):
+        load_plugin(package)
+        package = Path(package).name
     table = Table(title=f"conformance of {package}")
     for column in ("component", "passed", "skipped", "failed"):
         table.add_column(column, justify="left" if column == "component" else "right")

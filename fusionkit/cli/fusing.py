@@ -10,6 +10,7 @@ import typer
 from fusionkit.cli.app import app
 from fusionkit.cli.options import (
     ModelOption,
+    PluginFiles,
     Sources,
     Stretch,
     Symmetry,
@@ -47,6 +48,7 @@ def fuse(
     align: Annotated[
         bool, typer.Option("--align", help="Move sources that are some pixels off.")
     ] = False,
+    plugin_files: PluginFiles = None,
 ) -> None:
     """Fuse a pair of images, or folders of them paired by file name; sizes and depth stay."""
     from fusionkit.inference.folders import fuse_files
@@ -107,6 +109,7 @@ def audit(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for audit.csv and audit.png.")
     ] = Path("audit"),
+    plugin_files: PluginFiles = None,
 ) -> None:
     """Measure how far fusing is from commuting with transforms: ||F(T x) - T F(x)||."""
     from rich.console import Console

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.app import app
-from fusionkit.cli.options import Sources, parse_sources, say
+from fusionkit.cli.options import PluginFiles, Sources, parse_sources, say
 from fusionkit.errors import FusionkitError
 
 
@@ -29,6 +29,7 @@ def metrics(
     csv: Annotated[
         Path | None, typer.Option(help="Write image,metric,value there, not to the output.")
     ] = None,
+    plugin_files: PluginFiles = None,
 ) -> None:
     """Score fused images against their sources: CSV per image, and the means as a table."""
     from rich.console import Console
@@ -74,6 +75,7 @@ def bench(
     out: Annotated[
         Path | None, typer.Option(help="The folder to work in; bench/NAME if not given.")
     ] = None,
+    plugin_files: PluginFiles = None,
 ) -> None:
     """Compare methods on data sets by tasks; again goes on where it stopped."""
     from rich.console import Console
@@ -107,6 +109,7 @@ def split(
         int, typer.Option(help="Scenes are neighbours if at most so many of 64 bits differ.")
     ] = 6,
     seed: Annotated[int, typer.Option(help="Of the order in which groups are dealt out.")] = 0,
+    plugin_files: PluginFiles = None,
 ) -> None:
     """Write a split manifest: names and hashes, with neighbouring frames on one side."""
     from fusionkit.benchmark.splits import make_manifest

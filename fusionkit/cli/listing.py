@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusionkit.cli.app import app, plugins_app
-from fusionkit.cli.options import say
+from fusionkit.cli.options import PluginFiles, say
 
 if TYPE_CHECKING:
     from fusionkit.registry.plugin_cache import Listing
@@ -43,9 +43,10 @@ def models(
     from fusionkit.registry.model_cards import card_text, model_named
     from fusionkit.registry.plugins import load_installed_plugins
 
-    there = load_installed_plugins().models
+    plugins = load_installed_plugins()
+    there = plugins.models
     if name is not None:
-        model = model_named(name, there)
+        model = model_named(name, there, plugins.registry.hint)
         model.verify()
         print(card_text(model), end="")
         return
@@ -64,7 +65,7 @@ def models(
 
 
 @plugins_app.command("list")
-def plugins_list() -> None:
+def plugins_list(plugin_files: PluginFiles = None) -> None:
     """List the plugins, with what each brings."""
     from fusionkit.registry.plugin_cache import installed_listing
 
@@ -88,6 +89,7 @@ def plugins_list() -> None:
 def plugins_show(
     kind: Annotated[str, typer.Argument(help="backbone, loss, ...")],
     name: Annotated[str, typer.Argument(help="Its name in configurations.")],
+    plugin_files: PluginFiles = None,
 ) -> None:
     """Show a component: where it comes from, what it does, its arguments."""
     import inspect

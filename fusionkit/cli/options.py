@@ -49,6 +49,26 @@ ModelOption = Annotated[
 ]
 
 
+def _add_plugin_files(files: list[Path] | None) -> list[Path] | None:
+    """Load plugin files before the command runs."""
+    from fusionkit.registry.plugin_files import load_plugin
+
+    for file in files or []:
+        load_plugin(file)
+    return files
+
+
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        callback=_add_plugin_files,
+        help="A Python file with components of your own; give it once for each file.",
+    ),
+]
+
+
 def parse_sources(options: list[str]) -> dict[str, Path]:
     """Return modality -> path from ``--source MODALITY=PATH``.
 
@@ -91,9 +111,10 @@ def choose_model(
                 f"give a trained one with --model"
             )
         return network.eval(), {name: name for name in sources}
-    models = load_installed_plugins().models
+    plugins = load_installed_plugins()
+    models = plugins.models
     if model is None:
-        model = model_for(sources, models).card.name
+        model = model_for(sources, models, plugins.registry.hint).card.name
         say(f"model: {model} (others: fusionkit models)")
     known = names_of(models[model].card, sources) if model in models else None
     return load(model), known or {name: name for name in sources}

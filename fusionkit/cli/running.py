@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.app import app
-from fusionkit.cli.options import say
+from fusionkit.cli.options import PluginFiles, say
 
 
 @app.command()
@@ -23,6 +23,7 @@ def run(
     restart: Annotated[
         bool, typer.Option(help="Run again what the configuration has changed, or everything.")
     ] = False,
+    plugin_files: PluginFiles = None,
 ) -> None:
     """Train, fuse, evaluate and report as a configuration says; again goes on where it stopped."""
     from fusionkit.config.run_config import load_config
@@ -41,6 +42,7 @@ def run(
 @app.command()
 def schema(
     suite: Annotated[bool, typer.Option("--suite", help="Of suites of `bench` instead.")] = False,
+    plugin_files: PluginFiles = None,
 ) -> None:
     """Print the JSON schema of recipes with every installed component, for editors."""
     import json
@@ -87,6 +89,7 @@ def export(
         list[str] | None,
         typer.Option(help="A source, in the order of the inputs; those of the model if not given."),
     ] = None,
+    plugin_files: PluginFiles = None,
 ) -> None:
     """Write a trained model as ONNX that fuses luminance of any size."""
     from fusionkit.api import load

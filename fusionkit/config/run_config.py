@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import KINDS, ComponentSpec
 from fusionkit.io.yaml_document import Document, key_path, read_yaml
-from fusionkit.registry.arguments import KIND_KEY, SpecOf, arguments_model
+from fusionkit.registry.arguments import KIND_KEY, SpecOf, arguments_model, not_loaded
 from fusionkit.registry.components import Registry
 from fusionkit.registry.plugins import Plugins
 from fusionkit.registry.validation_errors import explain_located
@@ -188,8 +188,8 @@ def load_config(source: str | Path, overrides: Sequence[str], plugins: Plugins) 
             f"{document.where(location)}: {key_path(location) + ': ' if location else ''}{sentence}"
             for location, sentence in explain_located(error, RunConfig.model_fields)
         ]
-        broken = [f"plugin {plugin.name} was skipped: {plugin.error}" for plugin in plugins.broken]
-        raise FusionkitError("\n".join([*problems, *broken])) from None
+        problems += not_loaded(error, plugins.registry)
+        raise FusionkitError("\n".join(problems)) from None
     return LoadedConfig(config, document)
 
 

@@ -192,6 +192,7 @@ def metrics_of(
         raise FusionkitError(
             f"no metric profile is called {profile!r} (there are: {', '.join(profiles) or 'none'})"
             + nearest(profile, profiles)
+            + registry.hint
         )
     there = [name for name, cls in classes.items() if profile in cls.profiles]
     for name in names or ():
@@ -199,6 +200,7 @@ def metrics_of(
             raise FusionkitError(
                 f"the profile {profile!r} has no metric {name!r} (it has: {', '.join(there)})"
                 + nearest(name, there)
+                + registry.hint
             )
     return [
         _metric(registry, name, profile)

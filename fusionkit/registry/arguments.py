@@ -7,7 +7,7 @@ import operator
 import types
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Final, Literal, Union
 
 import yaml
 from pydantic import (
@@ -28,7 +28,7 @@ from fusionkit.registry.components import Registry
 from fusionkit.registry.signatures import from_run, hints_of, parameters_of
 from fusionkit.registry.validation_errors import explain
 
-__all__ = ["KIND_KEY", "SpecOf", "arguments_model", "make_spec", "spec_from_text"]
+__all__ = ["KIND_KEY", "SpecOf", "arguments_model", "make_spec", "not_loaded", "spec_from_text"]
 
 KIND_KEY = "x-fusionkit-kind"
 """Marks a component in a JSON schema that is not finished yet."""
@@ -79,7 +79,7 @@ class SpecOf:
                 {"kind": self.kind, "names": ", ".join(registry.names(self.kind)) or "none"},
             )
         if name not in registry.names(self.kind):
-            raise _at("name", "component_unknown", registry.unknown(self.kind, name), name)
+            raise _at("name", _UNKNOWN, registry.unknown(self.kind, name), name)
         model = arguments_model(registry.get(self.kind, name).cls)
         for key, found in arguments.items():
             if key not in model.model_fields:
@@ -87,7 +87,7 @@ class SpecOf:
                     nearest(str(key), model.model_fields)
                     or f" (it has: {', '.join(model.model_fields) or 'none'})"
                 )
-                raise _at(str(key), "component_key", message, found)
+                raise _at(str(key), "component_argument", message, found)
         checked = model.model_validate(arguments, context=info.context)
         return ComponentSpec(
             self.kind,
@@ -101,12 +101,26 @@ class SpecOf:
         )
 
 
-def _at(key: str, code: str, message: str, found: Any) -> ValidationError:
-    """Return an error that stands at a key of the value being validated."""
-    error = PydanticCustomError("component_detail", "{message}", {"message": message})
+_UNKNOWN: Final = "component_unknown"
+
+
+def _at(
+    key: str,
+    error_type: Literal["component_unknown", "component_argument"],
+    message: str,
+    found: Any,
+) -> ValidationError:
+    """Return an error at a key of the value that is being validated."""
+    error = PydanticCustomError(error_type, "{message}", {"message": message})
     return ValidationError.from_exception_data(
-        code, [InitErrorDetails(type=error, loc=(key,), input=found)]
+        error_type, [InitErrorDetails(type=error, loc=(key,), input=found)]
     )
+
+
+def not_loaded(error: ValidationError, registry: Registry) -> list[str]:
+    """Return a sentence for each broken or disabled plugin if a component is unknown, else none."""
+    missing = any(problem["type"] == _UNKNOWN for problem in error.errors())
+    return registry.not_loaded if missing else []
 
 
 def make_spec(
@@ -123,6 +137,7 @@ def make_spec(
         return adapter.validate_python({"name": name, **arguments}, context={"registry": registry})
     except ValidationError as error:
         problems = [f"{where}: {what}" if where else what for where, what in explain(error)]
+        problems += not_loaded(error, registry)
         raise FusionkitError(f"{kind} {name!r}: " + "; ".join(problems)) from None
 
 

@@ -40,10 +40,15 @@ class Entry:
 
 
 class Registry:
-    """The components of all loaded plugins."""
+    """The components of all loaded plugins.
+
+    Attributes:
+        not_loaded: A sentence for each plugin that is broken or disabled.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], Entry] = {}
+        self.not_loaded: list[str] = []
 
     def add(self, cls: type[Component], plugin: str) -> None:
         """Register a class.
@@ -77,8 +82,13 @@ class Registry:
         """
         check_kind(kind)
         if (kind, name) not in self._entries:
-            raise FusionkitError(self.unknown(kind, name))
+            raise FusionkitError(self.unknown(kind, name) + self.hint)
         return self._entries[kind, name]
+
+    @property
+    def hint(self) -> str:
+        """What to append to a message about something missing: the plugins that were not loaded."""
+        return "".join(f"; {sentence}" for sentence in self.not_loaded)
 
     def unknown(self, kind: str, name: str) -> str:
         """Say that a name is not installed, which ones are, and which may have been meant."""

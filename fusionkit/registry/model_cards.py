@@ -102,23 +102,33 @@ def read_model(path: Path) -> Model:
     return Model(card, path.parent / card.weights)
 
 
-def model_named(name: str, models: Mapping[str, Model]) -> Model:
+def model_named(name: str, models: Mapping[str, Model], hint: str = "") -> Model:
     """Return a model by name.
 
+    Args:
+        name: Name of the model.
+        models: Name -> model.
+        hint: What to append to the error, such as the plugins that were not loaded.
+
     Raises:
-        FusionkitError: if no plugin ships it; says which there are.
+        FusionkitError: if no plugin ships it; lists the models that exist.
     """
     if name not in models:
         there = ", ".join(sorted(models)) or "none: no plugin with models is installed"
         raise FusionkitError(
             f"there is no run folder or weights file {name}, nor a model of that name "
-            f"(models: {there})" + nearest(name, models)
+            f"(models: {there})" + nearest(name, models) + hint
         )
     return models[name]
 
 
-def model_for(modalities: Collection[str], models: Mapping[str, Model]) -> Model:
+def model_for(modalities: Collection[str], models: Mapping[str, Model], hint: str = "") -> Model:
     """Return the model that fuses these sources when none is named.
+
+    Args:
+        modalities: Names of the sources.
+        models: Name -> model.
+        hint: What to append to the error, such as the plugins that were not loaded.
 
     Raises:
         FusionkitError: if there is none, or more than one.
@@ -131,7 +141,7 @@ def model_for(modalities: Collection[str], models: Mapping[str, Model]) -> Model
         f"{len(fitting) or 'no'} installed model{'s' if len(fitting) > 1 else ''} for the sources "
         f"{', '.join(modalities)} (models: {known or 'none'}); give --model (a run folder, a "
         f".safetensors file or a model's name) or --backbone (the name of a backbone that needs no "
-        f"training; `fusionkit plugins list` names all)"
+        f"training; `fusionkit plugins list` names all)" + hint
     )
 
 

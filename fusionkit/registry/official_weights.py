@@ -39,6 +39,7 @@ def convert_official(source: Path, target: Path, network: str, plugins: Plugins)
         raise FusionkitError(
             f"--as: expected the name of official weights ({names}), found {network!r}"
             + nearest(network, known)
+            + plugins.registry.hint
         )
     official = known[network]
     if target.suffix != ".safetensors":

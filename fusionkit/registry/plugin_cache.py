@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionkit.errors import FusionkitError
+from fusionkit.registry.plugin_files import DISABLE, FILES, GROUP, plugin_files
 
 if TYPE_CHECKING:
     from fusionkit.registry.plugins import Plugins
 
 __all__ = ["Listing", "PluginLine", "installed_listing", "listing_of"]
-
-_GROUP = "fusionkit"  # as fusionkit.registry.plugins has it, which imports torch
 
 
 @dataclass(frozen=True)
@@ -105,14 +104,18 @@ def _cache_folder() -> Path:
 
 def _fingerprint() -> str:
     """Return a hash of what is installed and of when the files of plugins and core were written."""
-    parts: list[object] = [sys.version]
+    files = os.environ.get(FILES, "")
+    parts: list[object] = [sys.version, os.environ.get(DISABLE), files]
+    for file in plugin_files(files):
+        if file.is_file():
+            parts.append((file.stat().st_mtime_ns, file.stat().st_size))
     for folder in sys.path:
         try:
             parts.append((folder, Path(folder or ".").stat().st_mtime_ns))
         except OSError:
             continue
     packages = {"fusionkit"}
-    for entry_point in importlib.metadata.entry_points(group=_GROUP):
+    for entry_point in importlib.metadata.entry_points(group=GROUP):
         distribution = entry_point.dist
         parts.append((entry_point.name, entry_point.value, distribution and distribution.version))
         packages.add(entry_point.value.partition(":")[0].partition(".")[0])
