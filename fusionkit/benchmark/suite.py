@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fusionkit.config.run_config import HIDDEN, Term, json_schema
+from fusionkit.config.json_schema import json_schema
+from fusionkit.config.overrides import apply_overrides
+from fusionkit.config.terms import COMPONENT, Term
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional.stretching import Stretch
 from fusionkit.interfaces import ComponentSpec
@@ -42,7 +43,7 @@ class DataTerm(Term):
         score_on: Split that is scored, or ``all``; by default ``test``, or ``val`` without one.
     """
 
-    component: Annotated[ComponentSpec, SpecOf("dataset")] = Field(alias=HIDDEN)
+    component: Annotated[ComponentSpec, SpecOf("dataset")] = Field(alias=COMPONENT)
     manifest: Path | None = None
     fit_on: str = "train"
     score_on: str | None = None
@@ -56,7 +57,7 @@ class TaskTerm(Term):
         seeds: Instead of the suite's.
     """
 
-    component: Annotated[ComponentSpec, SpecOf("task")] = Field(alias=HIDDEN)
+    component: Annotated[ComponentSpec, SpecOf("task")] = Field(alias=COMPONENT)
     data: tuple[str, ...] | None = None
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
 
@@ -224,8 +225,8 @@ def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> Loaded
         )
     own = [str(line) for line in sizes.get(size, [])] if size is not None else []
     given = [o for o in overrides if not o.startswith("size=")]
-    for assignment in (*_names_first(own), *_names_first(given)):
-        document.override(assignment)
+    apply_overrides(document, own)
+    apply_overrides(document, given)
     for key in ("data", "methods", "tasks"):
         section = document.values.get(key)
         if isinstance(section, dict):
@@ -258,8 +259,3 @@ def suite_schema(registry: Registry) -> dict[str, Any]:
         },
     }
     return schema
-
-
-def _names_first(assignments: Sequence[str]) -> list[str]:
-    """A new component name drops the arguments of the old one, so it must come before them."""
-    return sorted(assignments, key=lambda a: re.match(r"^[^=]+\.name=", a) is None)

@@ -48,7 +48,7 @@ def schema(
     import json
 
     from fusionkit.benchmark.suite import suite_schema
-    from fusionkit.config.run_config import json_schema
+    from fusionkit.config.json_schema import json_schema
     from fusionkit.registry.plugins import load_installed_plugins
 
     print(

@@ -1,4 +1,4 @@
-"""YAML that remembers where each key stands, and command-line overrides of it."""
+"""YAML files whose values remember the line that they were written in."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from typing import Any
 
 import yaml
 
-from fusionkit.errors import FusionkitError, nearest
+from fusionkit.errors import FusionkitError
 
-__all__ = ["Document", "key_path", "read_yaml"]
+__all__ = ["Document", "Location", "Yaml12Loader", "key_path", "read_yaml"]
 
 Location = tuple[str | int, ...]
-
-_KEY = re.compile(r'"[^"]+"|[^".=]+')
-_ASSIGNMENT = re.compile(
-    rf"(?P<path>(?:{_KEY.pattern})(?:\.(?:{_KEY.pattern}))*)=(?P<value>.*)", re.S
-)
 
 
 def key_path(location: Iterable[str | int]) -> str:
@@ -46,7 +41,6 @@ class Document:
         self.path = path
         self.values = values
         self._lines = lines
-        self._overridden: set[Location] = set()
 
     def where(self, location: Iterable[str | int]) -> str:
         """Return ``file:line`` of a key, or of the nearest key above it that is written down."""
@@ -83,88 +77,27 @@ class Document:
 
         return re.sub(r"\$\{(\w+)\}", replace, value)
 
-    def override(self, assignment: str) -> None:
-        """Apply ``a.b.c=value``: list items by index or by their ``name``; the value is YAML.
+    def set(self, location: Location, value: Any, origin: str) -> None:
+        """Replace a value that exists, or add a key to a mapping.
 
-        A key that holds a dot or an equals sign is put in double quotes: ``a."b 1.0".c=value``.
-
-        Overriding the ``name`` of a component drops its other arguments, which belonged to the
-        component of the old name.
-
-        Raises:
-            FusionkitError: if it is no assignment, or its path leads nowhere.
+        Args:
+            location: Where; everything above it exists.
+            value: Plain dictionaries, lists and scalars.
+            origin: What ``where`` says about the key from now on.
         """
-        match = _ASSIGNMENT.fullmatch(assignment)
-        if match is None:
-            raise FusionkitError(
-                f'expected an override as key=value (data.size=64; a key is "quoted" if it holds '
-                f"a dot), found {assignment!r}"
-            )
-        keys = [key.strip().strip('"') for key in _KEY.findall(match["path"])]
-        try:
-            value = yaml.load(match["value"], Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise FusionkitError(
-                f"the override {assignment!r} has a value that is no YAML: "
-                + " ".join(str(error).split())
-            ) from None
         target: Any = self.values
-        location: Location = ()
-        for key in keys[:-1]:
-            part = self._step(target, location, key, assignment)
-            location = (*location, part)
-            if isinstance(target, dict):
-                # A section that the file does not have, or has empty, starts here.
-                if target.get(part) is None:
-                    target[part] = {}
-                target = target[part]
-            else:
-                target = target[part]
-        last = self._step(target, location, keys[-1], assignment)
-        if isinstance(target, dict):
-            previous = target.get("name")
-            if last == "name" and location and previous != value:
-                kept = {k: v for k, v in target.items() if (*location, k) in self._overridden}
-                target.clear()
-                target.update(kept)
-        target[last] = value
-        self._overridden.add((*location, last))
-        for known in [k for k in self._lines if k[: len(location) + 1] == (*location, last)]:
-            del self._lines[known]
-        self._lines[(*location, last)] = f"command line, {assignment!r}"
-
-    def _step(self, target: Any, location: Location, key: str, assignment: str) -> str | int:
-        """Return the key or index that one part of an override's path means."""
-        if isinstance(target, dict):
-            return key
-        if isinstance(target, list):
-            names = [item.get("name") for item in target if isinstance(item, dict)]
-            if key.isdigit() and int(key) < len(target):
-                return int(key)
-            if names.count(key) == 1:
-                return next(
-                    index
-                    for index, item in enumerate(target)
-                    if isinstance(item, dict) and item.get("name") == key
-                )
-            known = [str(name) for name in names if name]
-            problem = "is there more than once, use its index" if key in names else "is not there"
-            raise FusionkitError(
-                f"the override {assignment!r}: in {key_path(location)}, {key!r} {problem} "
-                f"(items: 0 to {len(target) - 1}, names: {', '.join(known) or 'none'})"
-                + nearest(key, known)
-            )
-        raise FusionkitError(
-            f"the override {assignment!r}: {key_path(location)} is {target!r}, "
-            f"which has no key {key!r}"
-        )
+        for part in location[:-1]:
+            target = target[part]
+        target[location[-1]] = value
+        self._lines = {k: v for k, v in self._lines.items() if k[: len(location)] != location}
+        self._lines[location] = origin
 
 
-class _Loader(yaml.SafeLoader):
+class Yaml12Loader(yaml.SafeLoader):
     """YAML with the numbers of YAML 1.2: ``1e-4`` is a number, ``12:30`` and ``yes`` are text."""
 
 
-_Loader.yaml_implicit_resolvers = {
+Yaml12Loader.yaml_implicit_resolvers = {
     first: [
         (tag, pattern)
         for tag, pattern in resolvers
@@ -172,13 +105,13 @@ _Loader.yaml_implicit_resolvers = {
     ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
+Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
-_Loader.add_implicit_resolver(
+Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")
 )
-_Loader.add_implicit_resolver(
+Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$"),
     list("-+.0123456789"),
@@ -195,7 +128,7 @@ def read_yaml(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FusionkitError(f"{path} can't be read: {error}") from None
-    loader = _Loader(text)
+    loader = Yaml12Loader(text)
     loader.name = str(path)
     try:
         root = loader.get_single_node()
@@ -213,7 +146,11 @@ def read_yaml(path: Path) -> Document:
 
 
 def _construct(
-    loader: _Loader, node: yaml.Node, location: Location, lines: dict[Location, str], path: Path
+    loader: Yaml12Loader,
+    node: yaml.Node,
+    location: Location,
+    lines: dict[Location, str],
+    path: Path,
 ) -> Any:
     lines.setdefault(location, f"{path}:{node.start_mark.line + 1}")
     if isinstance(node, yaml.MappingNode):

@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import nn
 
-from fusionkit.config.run_config import json_schema
+from fusionkit.config.json_schema import json_schema
 from fusionkit.registry.arguments import make_spec
 from fusionkit.testing.subject import NotApplicable, Subject, expect
 
