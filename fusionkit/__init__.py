@@ -1,4 +1,10 @@
-"""Multi-modality image fusion without ground truth, as plugins of a small core."""
+"""Multi-modality image fusion without ground truth: a small core and its plugins.
+
+Example:
+    >>> import fusionkit as fk
+    >>> fk.build("backbone", name="average").name
+    'average'
+"""
 
 from __future__ import annotations
 
@@ -13,20 +19,40 @@ if TYPE_CHECKING:
     from fusionkit.inference.fusion import fuse
     from fusionkit.registry.plugin_files import load_plugin
 
-__all__ = ["FusionkitError", "build", "evaluate", "fuse", "hookimpl", "load", "load_plugin", "save"]
+    __version__: str
 
-# Imported when first used: a plugin's `from fusionkit import hookimpl` must not cost torch.
-_LAZY = {
+__all__ = [
+    "FusionkitError",
+    "__version__",
+    "build",
+    "evaluate",
+    "fuse",
+    "hookimpl",
+    "load",
+    "load_plugin",
+    "save",
+]
+
+# Imported on first use: `from fusionkit import hookimpl` in a plugin must not import torch.
+_MODULES = {
     "build": "fusionkit.api",
     "evaluate": "fusionkit.api",
+    "fuse": "fusionkit.inference.fusion",
     "load": "fusionkit.api",
     "load_plugin": "fusionkit.registry.plugin_files",
     "save": "fusionkit.api",
-    "fuse": "fusionkit.inference.fusion",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fusionkit-mmif")
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'fusionkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

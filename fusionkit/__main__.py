@@ -1,4 +1,4 @@
-"""``python -m fusionkit``: the command line."""
+"""``python -m fusionkit``, and ``torchrun -m fusionkit`` to train in several processes."""
 
 from fusionkit.cli import main
 

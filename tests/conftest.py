@@ -1,7 +1,8 @@
-"""What all tests share: the real image pairs, one thread."""
+"""What all tests share: the real image pairs, one thread, and an account of skipped tests."""
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from pathlib import Path
 
@@ -18,11 +19,55 @@ torch.set_num_threads(1)  # the parity fixtures were made so, and two busy cores
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
+NO_IMAGES = "needs real images"
+
+ALLOWED_SKIPS: dict[str, str] = {}
+"""Tests that may be skipped: pattern of the node id -> why. Tests of real images always may."""
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of real pairs; FUSIONKIT_DATA names another one."""
     root = Path(os.environ.get("FUSIONKIT_DATA", SHARED / "data"))
     if not (root / "tno").is_dir():
-        pytest.skip(f"real image pairs: no folder {root / 'tno'}; set FUSIONKIT_DATA")
+        pytest.skip(f"{NO_IMAGES}: {root / 'tno'} does not exist; set FUSIONKIT_DATA")
     return root
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--strict-skips",
+        action="store_true",
+        help="fail if a test is skipped that neither needs real images nor is in ALLOWED_SKIPS",
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.option.strict_skips and any(
+        not allowed for _, _, allowed in other_skips(session.config)
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    others = other_skips(config)
+    without_images = len(terminalreporter.stats.get("skipped", ())) - len(others)
+    if without_images:
+        terminalreporter.line(f"{without_images} tests need real images (FUSIONKIT_DATA): skipped")
+    for test, reason, allowed in others:
+        note = f"allowed: {allowed}" if allowed else "not in ALLOWED_SKIPS of tests/conftest.py"
+        terminalreporter.line(f"skipped {test}: {reason} ({note})")
+
+
+def other_skips(config: pytest.Config) -> list[tuple[str, str, str | None]]:
+    """Return node id, reason and permission of each skip that real images would not cure."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skips = []
+    for report in reporter.stats.get("skipped", ()) if reporter else ():
+        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        if not reason.startswith(NO_IMAGES):
+            matching = (p for p in ALLOWED_SKIPS if fnmatch.fnmatchcase(report.nodeid, p))
+            skips.append((report.nodeid, reason, ALLOWED_SKIPS.get(next(matching, ""))))
+    return skips

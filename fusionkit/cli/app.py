@@ -1,6 +1,8 @@
-"""The two groups of commands."""
+"""The application, its group of plugin commands, and the options of `fusionkit` itself."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
@@ -8,7 +10,30 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Multi-modality image fusion without ground truth, as plugins of a small core.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-plugins_app = typer.Typer(no_args_is_help=True, help="What the installed plugins bring.")
+plugins_app = typer.Typer(no_args_is_help=True, help="List, show, check and create plugins.")
 app.add_typer(plugins_app, name="plugins")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import fusionkit
+
+        print(f"fusionkit {fusionkit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def fusionkit_options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Fuse images of several modalities into one, and train and compare fusion networks.
+
+    Each command has its own help: `fusionkit fuse --help`.
+    """

@@ -399,7 +399,7 @@ def test_mixed_precision_trains(run):
 
 def test_two_processes_share_the_work(tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
-    command = [sys.executable, "-m", "fusionkit.cli", "run", "tiny.yaml", "devices=2"]
+    command = [sys.executable, "-m", "fusionkit", "run", "tiny.yaml", "devices=2"]
     command += ["accelerator=cpu", "stages.train-sensors.batch_size=2"]
     done = subprocess.run(
         [*command, "--out", "two"],
