@@ -102,7 +102,7 @@ def test_every_process_of_a_run_sees_the_file(mine, tmp_path):
         "data: {name: scenes, size: 32, train: 1, val: 1}\n"
         "backbone: {name: darker, scale: 0.5}\nstages: [{name: ranks}]\n"
     )
-    command = [sys.executable, "-m", "fusionkit.cli", "run", "ranks.yaml", "--plugin", mine]
+    command = [sys.executable, "-m", "fusionkit", "run", "ranks.yaml", "--plugin", mine]
     done = subprocess.run(
         [*command, "devices=2", "accelerator=cpu"],
         cwd=tmp_path,
