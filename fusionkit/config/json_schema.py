@@ -59,8 +59,13 @@ def _kind_schema(
     for entry in registry:
         if entry.cls.kind != kind:
             continue
-        model = arguments_model(entry.cls).model_json_schema()
-        definitions.update(model.pop("$defs", {}))
+        # Plugins may give their groups of arguments equal names, so each component has its own.
+        prefix = f"{kind}.{entry.cls.name}."
+        model = arguments_model(entry.cls).model_json_schema(
+            ref_template=f"#/$defs/{prefix}{{model}}"
+        )
+        groups = model.pop("$defs", {})
+        definitions.update({prefix + key: group for key, group in groups.items()})
         properties = {"name": {"const": entry.cls.name}, **model.get("properties", {}), **host_keys}
         alternatives.append(
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import yaml
@@ -19,7 +19,9 @@ _ASSIGNMENT = re.compile(
 )
 
 
-def apply_overrides(document: Document, assignments: Sequence[str]) -> None:
+def apply_overrides(
+    document: Document, assignments: Sequence[str], components: Container[str] | None = None
+) -> None:
     """Apply ``a.b.c=value`` to a document; later assignments win.
 
     The value is YAML. A list item is addressed by its index or by its ``name``. A key that contains
@@ -27,11 +29,14 @@ def apply_overrides(document: Document, assignments: Sequence[str]) -> None:
 
     Overriding the ``name`` of a component removes its other arguments, which belonged to the
     component of the old name. Such overrides are applied first, so that arguments for the new
-    component can stand anywhere among the assignments.
+    component can stand anywhere among the assignments. A text for a section that has a ``name``
+    overrides that name: ``backbone=average``.
 
     Args:
         document: The document to change.
         assignments: ``key=value`` each.
+        components: Names of all components. A section with another name is a group of arguments,
+            which keeps its other keys. If left out, each section with a name is a component.
 
     Raises:
         FusionkitError: if one is no assignment, or its path leads nowhere.
@@ -47,14 +52,19 @@ def apply_overrides(document: Document, assignments: Sequence[str]) -> None:
     """
     overridden: set[Location] = set()
     for assignment in sorted(assignments, key=lambda text: not _sets_a_name(text)):
-        _apply(document, assignment, overridden)
+        _apply(document, assignment, overridden, components)
 
 
 def _sets_a_name(assignment: str) -> bool:
     return re.match(r"^[^=]+\.name=", assignment) is not None
 
 
-def _apply(document: Document, assignment: str, overridden: set[Location]) -> None:
+def _apply(
+    document: Document,
+    assignment: str,
+    overridden: set[Location],
+    components: Container[str] | None,
+) -> None:
     keys, value = _parse(assignment)
     origin = f"command line, {assignment!r}"
     target: Any = document.values
@@ -65,7 +75,12 @@ def _apply(document: Document, assignment: str, overridden: set[Location]) -> No
             document.set(location, {}, origin)  # a section that the file leaves out or empty
         target = target[location[-1]]
     last = _step(target, location, keys[-1], assignment)
-    if last == "name" and location and isinstance(target, dict) and target.get("name") != value:
+    section = target.get(last) if isinstance(target, dict) else target[last]
+    if isinstance(value, str) and isinstance(section, dict) and "name" in section:
+        target, location, last = section, (*location, last), "name"
+    is_component = components is None or str(value) in components
+    is_renamed = last == "name" and location and target.get("name") != value
+    if is_renamed and is_component:
         kept = {key: v for key, v in target.items() if (*location, key) in overridden}
         target.clear()
         target.update(kept)

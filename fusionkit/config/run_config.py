@@ -126,7 +126,8 @@ def load_config(source: str | Path, overrides: Sequence[str], plugins: Plugins) 
             raise FusionkitError(f"the configuration file {path} does not exist")
         path = plugins.recipe(path.name)
     document = read_yaml(path)
-    apply_overrides(document, overrides)
+    components = {entry.cls.name for entry in plugins.registry}
+    apply_overrides(document, overrides, components)
     try:
         config = RunConfig.model_validate(
             document.expanded(), context={"registry": plugins.registry}

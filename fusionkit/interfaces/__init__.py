@@ -4,7 +4,8 @@ A component is a concrete class of one of these kinds with a class attribute ``n
 keyword arguments in ``__init__``. Those arguments are its configuration: the core derives from
 them what a YAML file may contain. An argument annotated with a kind (``distance: Distance``) takes
 a nested ``{name: ...}`` and receives the built component. An argument annotated
-:data:`Modalities` receives the modality names of the run.
+:data:`Modalities` receives the modality names of the run. An argument annotated with a subclass of
+:class:`Settings` takes a nested group of plain arguments.
 
 Images are float32 tensors in [0, 1]. Shapes are written b c h w.
 """
@@ -20,6 +21,7 @@ from fusionkit.interfaces.networks import Backbone, Sensor
 from fusionkit.interfaces.objective import Distance, FusionStep, Loss
 from fusionkit.interfaces.official_weights import OfficialWeights
 from fusionkit.interfaces.sample import IGNORED, Images, Sample
+from fusionkit.interfaces.settings import Settings
 from fusionkit.interfaces.stage import RunContext, Stage
 from fusionkit.interfaces.task import Task, TaskContext, TaskResult
 from fusionkit.interfaces.transform import TransformElement, TransformGroup
@@ -42,6 +44,7 @@ __all__ = [
     "RunContext",
     "Sample",
     "Sensor",
+    "Settings",
     "Stage",
     "Task",
     "TaskContext",

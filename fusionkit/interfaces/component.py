@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from pydantic import BaseModel
+
 __all__ = ["Component", "ComponentSpec", "FromRun", "Modalities"]
 
 
@@ -22,7 +24,8 @@ Modalities = Annotated[tuple[str, ...], FromRun()]
 class ComponentSpec:
     """A validated component of a configuration: what it takes to build it.
 
-    ``arguments`` holds plain YAML values, with nested components as specs.
+    ``arguments`` holds plain YAML values, with nested components as specs and groups of arguments
+    as :class:`fusionkit.interfaces.Settings`.
     """
 
     kind: str
@@ -37,6 +40,8 @@ class ComponentSpec:
 def _plain(value: Any) -> Any:
     if isinstance(value, ComponentSpec):
         return value.to_dict()
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -52,5 +57,8 @@ class Component:
     example: ClassVar[Mapping[str, Any]] = {}
     """Arguments for a trial of seconds, where the defaults are too big or there are none; the
     conformance kit builds it by them."""
+    renamed_arguments: ClassVar[Mapping[str, str]] = {}
+    """Old name -> present name of arguments; ``{"lr": "optimizer.lr"}`` for one that is now in a
+    group. Old names work for one release; a warning names the present one."""
     spec: ComponentSpec | None = None
     """What rebuilds this very component; ``None`` if it was constructed by hand."""

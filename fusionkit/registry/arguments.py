@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, Union
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -23,8 +24,9 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from fusionkit.errors import FusionkitError, nearest
-from fusionkit.interfaces import Component, ComponentSpec, FromRun
+from fusionkit.interfaces import Component, ComponentSpec, FromRun, Settings
 from fusionkit.registry.components import Registry
+from fusionkit.registry.renamed_arguments import rename_arguments, warn_renamed
 from fusionkit.registry.signatures import from_run, hints_of, parameters_of
 from fusionkit.registry.validation_errors import explain
 
@@ -37,7 +39,8 @@ KIND_KEY = "x-fusionkit-kind"
 class SpecOf:
     """Annotates a field that holds a component of a kind: ``{name: ..., argument: ...}``.
 
-    Validation needs the registry as its context: ``{"registry": Registry}``.
+    Validation needs the registry as its context: ``{"registry": Registry}``. It logs a warning for
+    each argument under an old name, unless the context says ``{"warn": False}``.
     """
 
     def __init__(self, kind: str):
@@ -61,7 +64,8 @@ class SpecOf:
         return {KIND_KEY: self.kind}
 
     def _validate(self, value: Any, info: ValidationInfo) -> ComponentSpec:
-        registry: Registry = (info.context or {})["registry"]
+        context = info.context or {}
+        registry: Registry = context["registry"]
         if isinstance(value, ComponentSpec):
             value = value.to_dict()
         if not isinstance(value, Mapping):
@@ -80,7 +84,12 @@ class SpecOf:
             )
         if name not in registry.names(self.kind):
             raise _at("name", _UNKNOWN, registry.unknown(self.kind, name), name)
-        model = arguments_model(registry.get(self.kind, name).cls)
+        cls = registry.get(self.kind, name).cls
+        arguments, renamed = rename_arguments(cls, arguments)
+        if context.get("warn", True):
+            for old, new in renamed.items():
+                warn_renamed(self.kind, name, old, new)
+        model = arguments_model(cls)
         for key, found in arguments.items():
             if key not in model.model_fields:
                 message = f"{self.kind} {name!r} has no argument {key!r}" + (
@@ -124,9 +133,16 @@ def not_loaded(error: ValidationError, registry: Registry) -> list[str]:
 
 
 def make_spec(
-    registry: Registry, kind: str, name: str, arguments: Mapping[str, Any]
+    registry: Registry, kind: str, name: str, arguments: Mapping[str, Any], *, warn: bool = True
 ) -> ComponentSpec:
     """Validate arguments given in Python or metadata rather than in a file.
+
+    Args:
+        registry: The installed components.
+        kind: Kind of the component.
+        name: Name of the component.
+        arguments: Its arguments; old names are renamed.
+        warn: Whether to log a warning for each old name.
 
     Raises:
         FusionkitError: what is wrong with the name or the arguments.
@@ -134,7 +150,9 @@ def make_spec(
     registry.get(kind, name)
     adapter: TypeAdapter[ComponentSpec] = TypeAdapter(Annotated[ComponentSpec, SpecOf(kind)])
     try:
-        return adapter.validate_python({"name": name, **arguments}, context={"registry": registry})
+        return adapter.validate_python(
+            {"name": name, **arguments}, context={"registry": registry, "warn": warn}
+        )
     except ValidationError as error:
         problems = [f"{where}: {what}" if where else what for where, what in explain(error)]
         problems += not_loaded(error, registry)
@@ -188,7 +206,10 @@ def arguments_model(cls: type[Component]) -> type[BaseModel]:
         default = parameter.default if parameter.default is not parameter.empty else ...
         if default is ... and key in from_run(cls):
             default = None
-        fields[key] = (_with_specs(hints[key]), default)
+        hint = _with_specs(hints[key])
+        if isinstance(default, Settings):
+            hint = Annotated[hint, BeforeValidator(functools.partial(_filled_up, default))]
+        fields[key] = (hint, default)
     try:
         return create_model(
             cls.__name__,
@@ -201,6 +222,11 @@ def arguments_model(cls: type[Component]) -> type[BaseModel]:
         raise FusionkitError(
             f"{cls.__qualname__}: its arguments can't be validated: {error}"
         ) from error
+
+
+def _filled_up(default: Settings, value: Any) -> Any:
+    """Add the default's values for the keys that a group of arguments leaves out."""
+    return {**default.model_dump(), **value} if isinstance(value, Mapping) else value
 
 
 def _with_specs(hint: Any) -> Any:

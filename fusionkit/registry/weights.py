@@ -81,7 +81,8 @@ def load_weights(path: Path, registry: Registry) -> Any:
     """
     kind, values = read_header(path)
     arguments = dict(values)
-    spec = make_spec(registry, kind, arguments.pop("name"), arguments)
+    # Without warnings: whoever loads weights can't change what an earlier release wrote there.
+    spec = make_spec(registry, kind, arguments.pop("name"), arguments, warn=False)
     component = registry.build(spec)
     with safe_open(path, "pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

@@ -164,6 +164,13 @@ def test_another_component_drops_the_arguments_of_the_old_one(load, tmp_path):
         assert "size" not in data.arguments
 
 
+def test_a_text_for_a_component_is_its_name(load):
+    config = load(MINIMAL, "backbone=average", "teacher.0=max", "seed=1").config
+    assert config.backbone.name == "average"
+    assert "channels" not in config.backbone.arguments
+    assert config.teacher[0].name == "max"
+
+
 def test_overrides_can_add_a_section(load, tmp_path):
     test = load(MINIMAL, "test.name=paired-folders", f"test.root={tmp_path}").config.test
     assert test is not None
