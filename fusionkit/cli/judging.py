@@ -52,7 +52,7 @@ def metrics(
     if csv is not None:
         make_folder(csv.parent)
     with ProgressBar("scoring", len(list_images(fused))) as bar:
-        scores = score_folders(fused, sources, chosen, bar.step)
+        scores = score_folders(fused, sources, chosen, bar)
     if csv is None:
         sys.stdout.write(to_csv(scores))
     else:
@@ -146,7 +146,8 @@ def _compare_profiles(fused: Path, sources: dict[str, Path], csv: Path | None) -
 
     if csv is not None:
         make_folder(csv.parent)
-    found, notes = compare_profiles(load_installed_plugins().registry, fused, sources)
+    compared = compare_profiles(load_installed_plugins().registry, fused, sources)
+    found, notes = compared.scores, compared.notes
     if csv is not None:
         text = io.StringIO()
         lines = writer(text, lineterminator="\n")

@@ -1,11 +1,11 @@
-"""Scores folders of fused images against the folders of their sources."""
+"""Scores of fused images against their sources: arrays, files and folders."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,12 +18,14 @@ from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional.colour import grey_u8
 from fusionkit.interfaces import Metric
 from fusionkit.io.images import list_images, read_image, to_float
+from fusionkit.progress import Progress, SilentProgress
 from fusionkit.registry.arguments import make_spec
 from fusionkit.registry.components import Registry
 from fusionkit.registry.plugins import load_installed_plugins
 from fusionkit.registry.signatures import parameters_of
 
 __all__ = [
+    "ProfileComparison",
     "Score",
     "as_saved",
     "compare_profiles",
@@ -40,7 +42,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Score:
-    """One value: the columns of the CSV file."""
+    """One value of one image; the columns of the CSV file.
+
+    Attributes:
+        image: File stem of the image.
+        metric: Name of the metric.
+        value: What the metric gives.
+    """
 
     image: str
     metric: str
@@ -51,19 +59,20 @@ def score_folders(
     fused: Path,
     sources: Mapping[str, Path],
     metrics: Sequence[Metric],
-    progress: Callable[[], None] = lambda: None,
+    progress: Progress | None = None,
 ) -> list[Score]:
-    """Score every image of a folder against the sources of the same stem.
+    """Score every image of a folder against the sources of the same file stem.
 
     Args:
         fused: Folder of fused images.
-        sources: Modality name -> folder; images without a fused partner are left out.
-        metrics: What to compute.
-        progress: Called after each image.
+        sources: Modality name -> folder. Images without a fused image of their stem are ignored.
+        metrics: The metrics to compute.
+        progress: Receives a step for each image.
 
     Raises:
-        FusionkitError: if a fused image has no source, or another size.
+        FusionkitError: if a fused image has no source, or a source has another size.
     """
+    progress = progress or SilentProgress()
     images = list_images(fused)
     folders = {modality: list_images(folder) for modality, folder in sources.items()}
     for modality, found in folders.items():
@@ -76,7 +85,7 @@ def score_folders(
     for stem, path in images.items():
         paths = {modality: found[stem] for modality, found in folders.items()}
         scores += score_files(stem, path, paths, metrics)
-        progress()
+        progress.step()
     return scores
 
 
@@ -84,6 +93,12 @@ def score_files(
     name: str, fused: Path, sources: Mapping[str, Path], metrics: Sequence[Metric]
 ) -> list[Score]:
     """Score one file against its sources.
+
+    Args:
+        name: What the scores call the image.
+        fused: File of the fused image.
+        sources: Modality name -> file.
+        metrics: The metrics to compute.
 
     Raises:
         FusionkitError: if the sizes differ or a file can't be read.
@@ -106,7 +121,23 @@ def score_files(
 def score_arrays(
     fused: NDArray[Any], sources: Mapping[str, NDArray[Any]], metrics: Sequence[Metric]
 ) -> list[float]:
-    """Score one image of the size of its sources, made grey as each metric's profile does."""
+    """Score one image.
+
+    Args:
+        fused: (h, w) or (h, w, 3); uint8, uint16, or float in [0, 1]. Colour is converted to grey
+            as the profile of each metric does.
+        sources: Modality name -> image of the same size.
+        metrics: The metrics to compute.
+
+    Returns:
+        A value for each metric, in their order.
+
+    Example:
+        >>> image = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+        >>> sources = {"infrared": image, "visible": image}
+        >>> score_arrays(image, sources, installed_metrics("cddfuse", ["EN", "CC"]))
+        [8.0, 1.0]
+    """
     grey: dict[str, tuple[torch.Tensor, dict[str, torch.Tensor]]] = {}
     values = []
     for metric in metrics:
@@ -117,45 +148,57 @@ def score_arrays(
     return values
 
 
+@dataclass(frozen=True)
+class ProfileComparison:
+    """The scores of a folder under every profile.
+
+    Attributes:
+        scores: Profile -> scores.
+        notes: A line for each metric that was left out because it refuses the images.
+    """
+
+    scores: Mapping[str, list[Score]]
+    notes: Sequence[str]
+
+
 def compare_profiles(
-    registry: Registry,
-    fused: Path,
-    sources: Mapping[str, Path],
-    progress: Callable[[], None] = lambda: None,
-) -> tuple[dict[str, list[Score]], list[str]]:
-    """Score a folder under every profile that there is.
+    registry: Registry, fused: Path, sources: Mapping[str, Path]
+) -> ProfileComparison:
+    """Score a folder under every profile that an installed metric is defined in.
 
     Args:
-        registry: Of the metrics.
+        registry: The installed components.
         fused: Folder of fused images.
         sources: Modality name -> folder.
-        progress: Called after each image of each profile.
 
-    Returns:
-        Profile -> scores, and a line for each metric that refused the images and was left out.
+    Raises:
+        FusionkitError: if a fused image has no source, or a source has another size.
     """
     classes: list[Any] = [entry.cls for entry in registry if entry.cls.kind == "metric"]
-    found: dict[str, list[Score]] = {}
+    scores: dict[str, list[Score]] = {}
     notes = []
     for profile in dict.fromkeys(p for cls in classes for p in cls.profiles):
-        metrics = [
-            _metric(registry, cls.name, profile) for cls in classes if profile in cls.profiles
-        ]
-        found[profile] = []
-        for metric in metrics:
+        scores[profile] = []
+        for cls in classes:
+            if profile not in cls.profiles:
+                continue
+            metric = _metric(registry, cls.name, profile)
             try:
-                found[profile] += score_folders(fused, sources, [metric])
+                scores[profile] += score_folders(fused, sources, [metric])
             except FusionkitError as error:
-                if not metric.by_default:
-                    notes.append(f"{profile}: {metric.name} left out: {error}")
-                    continue
-                raise
-            progress()
-    return found, notes
+                if metric.by_default:
+                    raise
+                notes.append(f"{profile}: {metric.name} left out: {error}")
+    return ProfileComparison(scores, notes)
 
 
 def means(scores: Sequence[Score]) -> dict[str, tuple[float, float]]:
-    """Return metric -> (mean, standard deviation over the images, n - 1)."""
+    """Return metric -> (mean, sample standard deviation over the images).
+
+    Example:
+        >>> means([Score("a", "EN", 6.0), Score("b", "EN", 8.0)])
+        {'EN': (7.0, 1.4142135623730951)}
+    """
     values: dict[str, list[float]] = {}
     for score in scores:
         values.setdefault(score.metric, []).append(score.value)
@@ -168,7 +211,13 @@ def means(scores: Sequence[Score]) -> dict[str, tuple[float, float]]:
 
 
 def to_csv(scores: Sequence[Score]) -> str:
-    """Return the scores as CSV with the columns image, metric, value."""
+    """Return the scores as CSV with the columns image, metric, value.
+
+    Example:
+        >>> print(to_csv([Score("a", "EN", 6.5)]), end="")
+        image,metric,value
+        a,EN,6.5
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "metric", "value"])
@@ -179,7 +228,13 @@ def to_csv(scores: Sequence[Score]) -> str:
 def metrics_of(
     registry: Registry, profile: str, names: Sequence[str] | None = None
 ) -> list[Metric]:
-    """Build the metrics of a profile, all or those named.
+    """Build the metrics of a profile: those named, or all of them.
+
+    Args:
+        registry: The installed components.
+        profile: Name of the profile.
+        names: Names of metrics; by default all of the profile that do not opt out
+            (``Metric.by_default``).
 
     Raises:
         FusionkitError: for an unknown metric or profile.
@@ -194,22 +249,22 @@ def metrics_of(
             + nearest(profile, profiles)
             + registry.hint
         )
-    there = [name for name, cls in classes.items() if profile in cls.profiles]
+    defined = [name for name, cls in classes.items() if profile in cls.profiles]
     for name in names or ():
-        if name not in there:
+        if name not in defined:
             raise FusionkitError(
-                f"the profile {profile!r} has no metric {name!r} (it has: {', '.join(there)})"
-                + nearest(name, there)
+                f"the profile {profile!r} has no metric {name!r} (it has: {', '.join(defined)})"
+                + nearest(name, defined)
                 + registry.hint
             )
     return [
         _metric(registry, name, profile)
-        for name in names or [name for name in there if classes[name].by_default]
+        for name in names or [name for name in defined if classes[name].by_default]
     ]
 
 
 def installed_metrics(profile: str, names: Sequence[str] | None = None) -> list[Metric]:
-    """Build the installed metrics of a profile, all or those named.
+    """Build the installed metrics of a profile: those named, or all of them.
 
     Raises:
         FusionkitError: for an unknown metric or profile.
@@ -222,14 +277,26 @@ def installed_metrics(profile: str, names: Sequence[str] | None = None) -> list[
 
 
 def _metric(registry: Registry, name: str, profile: str) -> Metric:
-    """Build a metric by profile; one that follows a single profile need not take it."""
+    """Build a metric; one that is defined in a single profile need not take it as an argument."""
     takes = parameters_of(registry.get("metric", name).cls)
     arguments = {"profile": profile} if "profile" in takes else {}
     return registry.build(make_spec(registry, "metric", name, arguments))
 
 
 def grey_tensor(image: NDArray[Any], how: Literal["opencv", "matlab"] = "opencv") -> torch.Tensor:
-    """Return an image as (1, 1, h, w) grey float32 in [0, 1]; 8-bit colour rounded as ``how``."""
+    """Return an image as grey.
+
+    Args:
+        image: (h, w) or (h, w, 3); uint8, uint16, or float in [0, 1].
+        how: Whose conversion of 8-bit colour to grey, and whose rounding.
+
+    Returns:
+        (1, 1, h, w) float32 in [0, 1].
+
+    Example:
+        >>> grey_tensor(np.full((2, 3), 255, np.uint8)).shape
+        torch.Size([1, 1, 2, 3])
+    """
     if image.ndim == 3 and image.dtype == np.uint8:
         image = grey_u8(image, how)
     values = torch.from_numpy(to_float(np.ascontiguousarray(image)))
@@ -239,5 +306,16 @@ def grey_tensor(image: NDArray[Any], how: Literal["opencv", "matlab"] = "opencv"
 
 
 def as_saved(image: torch.Tensor) -> torch.Tensor:
-    """Return a source (1, h, w) as the 8-bit image (1, 1, h, w) that metrics are defined on."""
+    """Return the 8-bit version of an image, on which the metrics are defined.
+
+    Args:
+        image: (1, h, w) in [0, 1].
+
+    Returns:
+        (1, 1, h, w) in [0, 1], multiples of 1 / 255.
+
+    Example:
+        >>> as_saved(torch.tensor([[[0.5]]]))
+        tensor([[[[0.5020]]]])
+    """
     return ((image * 255).round() / 255)[None]
