@@ -1,0 +1,57 @@
+"""``python -m fusionkit_scenes FOLDER`` writes a rendered pair of images to try fusion with."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from fusionkit.errors import FusionkitError
+from fusionkit.functional.colour import join_chroma
+from fusionkit.io.images import from_float, write_image
+from fusionkit_scenes.dataset import Scenes
+
+SCENE = 0
+"""At night: one of two persons stands in the dark, where only the infrared camera sees him."""
+
+
+def write_pair(folder: Path, index: int = SCENE, size: int = 256) -> list[Path]:
+    """Render one scene and write what each camera sees.
+
+    Args:
+        folder: Where ``infrared/`` and ``visible/`` are made, with one PNG file each.
+        index: Number of the scene.
+        size: Height and width in pixels.
+
+    Returns:
+        The two files, infrared first.
+    """
+    sample = Scenes(size=size, train=index + 1, val=0)[index]
+    assert sample.chroma is not None
+    visible = join_chroma(sample.images["visible"], sample.chroma).movedim(0, -1)
+    pixels = {"infrared": sample.images["infrared"][0], "visible": visible}
+    paths = []
+    for modality, image in pixels.items():
+        paths.append(folder / modality / f"{sample.id}.png")
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        write_image(paths[-1], from_float(image.numpy(), "uint8"))
+    return paths
+
+
+def main() -> int:
+    """Write the pair and print the two paths."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fusionkit_scenes", description="Write a rendered pair of images."
+    )
+    parser.add_argument("folder", type=Path, help="gets infrared/ and visible/ with a file each")
+    try:
+        for path in write_pair(parser.parse_args().folder):
+            print(path)
+    except (FusionkitError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
