@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,34 @@ def rows(outputs: Any) -> dict[str, dict[str, float]]:
     return {name: dict(zip(columns, map(float, values), strict=True)) for name, *values in lines}
 
 
-def test_it_is_valid_and_committed_without_outputs():
+def test_it_is_valid_and_was_run_from_top_to_bottom():
     notebook = read()
     nbformat.validate(notebook)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            assert cell.outputs == []
-            assert cell.execution_count is None
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert PATH.stat().st_size < 500_000
+
+
+def test_the_page_is_the_notebook():
+    spec = importlib.util.spec_from_file_location("page", DOCS / "make_notebook_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text, pictures = module.page(read())
+    assert (DOCS / "notebook.md").read_text(encoding="utf-8") == text
+    for path in pictures:
+        assert (DOCS / path).is_file()
+
+
+def test_its_committed_tables_are_those_of_today(executed):
+    for cell in read().cells:
+        if cell.id in ("scores", "audit"):
+            committed, today = rows(cell.outputs), rows(executed[cell.id])
+            assert list(committed) == list(today)
+            for name, values in committed.items():
+                # Another processor may round a pixel differently.
+                assert values == pytest.approx(today[name], abs=0.02), name
 
 
 def test_its_links_lead_somewhere():
