@@ -1,4 +1,4 @@
-"""Backbone ``guided-filter``: fusion weights refined by the guided filter."""
+"""Fusion with weights refined by guided filtering."""
 
 from __future__ import annotations
 
@@ -15,28 +15,14 @@ from fusionkit_classic.pointwise import stack
 
 
 class GuidedFilter(Backbone):
-    """Guided filter fusion of base and detail layers (Li, Kang and Hu, IEEE TIP 2013).
-
-    A mean filter splits each source into a base layer and a detail layer. The most salient source
-    of each pixel gets weight 1 and the others 0. The guided filter, with the source as its guide,
-    smooths these weights: strongly for the base layers, weakly for the detail layers.
+    """Two scales, weighted by saliency refined with the guided filter (Li, Kang and Hu, 2013).
 
     Args:
-        base_radius: Radius of the guided filter for the base weights, in pixels.
-        base_eps: Regularization of the guided filter for the base weights, in squared grey levels
-            of the range [0, 1].
-        detail_radius: Radius of the guided filter for the detail weights, in pixels.
-        detail_eps: Regularization of the guided filter for the detail weights.
-        average: Side of the mean filter that splits base from detail, in pixels; an even number
-            counts as the next odd one.
-
-    Example:
-        >>> import torch
-        >>> import fusionkit as fk
-        >>> backbone = fk.build("backbone", name="guided-filter", base_radius=15)
-        >>> sources = {"infrared": torch.rand(2, 1, 48, 64), "visible": torch.rand(2, 1, 48, 64)}
-        >>> tuple(backbone(sources).shape)
-        (2, 1, 48, 64)
+        base_radius: Radius in pixels of the filter that refines the weights of the base layers.
+        base_eps: Its regularisation.
+        detail_radius: The same for the detail layers.
+        detail_eps: Its regularisation.
+        average: Side in pixels, odd, of the mean filter that splits base from detail.
     """
 
     name = "guided-filter"
@@ -55,7 +41,7 @@ class GuidedFilter(Backbone):
         self.average = average
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Fuse a batch; returns the common image where all sources are equal."""
+        """Fuse; sources that are equal come back."""
         x = stack(sources)
         flat = x.flatten(0, 1)
         base = box_mean(flat, self.average // 2).view_as(x)
@@ -77,21 +63,10 @@ class GuidedFilter(Backbone):
 def guided_filter(
     guide: Float[Tensor, "b 1 h w"], x: Float[Tensor, "b 1 h w"], radius: int, eps: float
 ) -> Float[Tensor, "b 1 h w"]:
-    """Smooth ``x`` except across the edges of ``guide`` (He, Sun and Tang, ECCV 2010).
+    """Smooth ``x`` but for the edges of ``guide`` (He, Sun and Tang, ECCV 2010).
 
-    Args:
-        guide: (b, 1, h, w), usually in [0, 1].
-        x: (b, 1, h, w), the images to smooth.
-        radius: Radius of the window in pixels.
-        eps: Regularization; larger values smooth across stronger edges.
-
-    Example:
-        >>> import torch
-        >>> edge = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]).repeat(6, 1)[None, None]
-        >>> guided_filter(edge, edge, radius=2, eps=1e-6)[0, 0, 0].round(decimals=3)
-        tensor([0., 0., 0., 1., 1., 1.])
+    In float64: the variance of a window is a small difference of large numbers.
     """
-    # float64, because the variance of a window is a small difference of large numbers.
     dtype = x.dtype
     guide, x = guide.double(), x.double()
     mean_g, mean_x = box_mean(guide, radius), box_mean(x, radius)
@@ -103,15 +78,7 @@ def guided_filter(
 
 
 def box_mean(x: Float[Tensor, "b 1 h w"], radius: int) -> Float[Tensor, "b 1 h w"]:
-    """Return the mean of the (2 radius + 1)-square window around each pixel.
-
-    At the border, only the part of the window inside the image counts.
-
-    Example:
-        >>> import torch
-        >>> box_mean(torch.tensor([[[[0.0, 3.0, 6.0]]]]), radius=1)
-        tensor([[[[1.5000, 3.0000, 4.5000]]]])
-    """
+    """Mean over the (2 radius + 1)-square window, over what of it lies inside the image."""
     for axis in (-2, -1):
         length = x.shape[axis]
         reach = min(radius, length - 1)

@@ -1,4 +1,4 @@
-"""Backbones ``average`` and ``max``, which fuse each pixel on its own."""
+"""Fusers that look at one pixel at a time."""
 
 from __future__ import annotations
 
@@ -10,49 +10,25 @@ from fusionkit.interfaces import Backbone, Images
 
 
 class Average(Backbone):
-    """Mean of the sources, pixel by pixel.
-
-    Example:
-        >>> import torch
-        >>> import fusionkit as fk
-        >>> backbone = fk.build("backbone", name="average")
-        >>> dark, bright = torch.full((1, 1, 1, 2), 0.2), torch.full((1, 1, 1, 2), 0.8)
-        >>> backbone({"infrared": dark, "visible": bright})
-        tensor([[[[0.5000, 0.5000]]]])
-    """
+    """The mean of the sources."""
 
     name = "average"
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Return the mean of the sources."""
+        """Average pixel by pixel."""
         return stack(sources).mean(dim=0)
 
 
 class Max(Backbone):
-    """Maximum of the sources, pixel by pixel.
-
-    Example:
-        >>> import torch
-        >>> import fusionkit as fk
-        >>> backbone = fk.build("backbone", name="max")
-        >>> dark, bright = torch.full((1, 1, 1, 2), 0.2), torch.full((1, 1, 1, 2), 0.8)
-        >>> backbone({"infrared": dark, "visible": bright})
-        tensor([[[[0.8000, 0.8000]]]])
-    """
+    """The brightest source at each pixel."""
 
     name = "max"
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Return the maximum of the sources."""
+        """Take the maximum pixel by pixel."""
         return stack(sources).amax(dim=0)
 
 
 def stack(sources: Images) -> Float[Tensor, "m b 1 h w"]:
-    """Stack the sources along a new first axis.
-
-    Example:
-        >>> import torch
-        >>> tuple(stack({"ir": torch.zeros(3, 1, 4, 5), "vi": torch.zeros(3, 1, 4, 5)}).shape)
-        (2, 3, 1, 4, 5)
-    """
+    """Return the sources as one tensor, modality first."""
     return torch.stack(list(sources.values()))

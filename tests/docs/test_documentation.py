@@ -6,11 +6,14 @@ import ast
 import importlib.util
 import inspect
 import re
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from fusionkit import hookspecs
 from fusionkit.cli import app, plugins_app
@@ -19,6 +22,18 @@ from fusionkit.testing.cases import CHECKS
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+
+
+def load(name: str) -> Any:
+    """Return a script of the documentation as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up by its name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -65,13 +80,58 @@ def test_the_version_of_the_api_is_the_one_written_down():
 
 
 def test_every_command_is_in_a_page():
+    # The page that describes a command is generated; some other page must use it.
     pages = "".join(
-        path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+        path.read_text(encoding="utf-8")
+        for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+        if path.parent.name != "commands"
     )
     for prefix, commands in (("", app), ("plugins ", plugins_app)):
         for command in commands.registered_commands:
             name = command.name or command.callback.__name__  # type: ignore[union-attr]
             assert f"fusionkit {prefix}{name}" in pages, name
+
+
+def test_the_pages_of_commands_are_those_of_the_help_texts():
+    make = load("make_command_pages").pages()
+    committed = {
+        path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("docs/commands/*.md")
+    }
+    assert make == committed, "run python docs/make_command_pages.py"
+
+
+def test_every_page_is_in_the_navigation_and_links_lead_somewhere():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for path in sorted(ROOT.glob("docs/**/*.md")):
+        assert re.search(
+            rf"\b{re.escape(str(path.relative_to(ROOT / 'docs')))}$", navigation, re.M
+        ), path
+    for path in [ROOT / "README.md", *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for link in re.findall(r"\]\(([^)\s#]+)", path.read_text(encoding="utf-8")):
+            if "://" not in link:
+                assert (path.parent / link).exists(), f"{path}: {link}"
+
+
+def test_the_readme_is_what_the_package_does():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    # The two commands that set up a fresh machine: one runs the main job, one passes the tests.
+    assert "pip install . && fusionkit run emma.yaml" in readme
+    assert 'pip install -e ".[test]" && pytest' in readme
+    recipe = yaml.safe_load(re.search(r"```yaml\n(.+?)```", readme, re.DOTALL)[1])  # type: ignore[index]
+    shipped = yaml.safe_load((ROOT / "plugins/fusionkit_emma/recipes/emma.yaml").read_text())
+    assert recipe == {key: shipped[key] for key in recipe}
+
+
+def test_the_plugin_of_the_readme_is_a_plugin(tmp_path, monkeypatch):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"```python\n# mine\.py\n(.+?)```", readme, re.DOTALL)
+    (tmp_path / "mine.py").write_text(source)
+    changes = "backbone.width=8 data.train=4 data.val=1 data.size=48 stages.train-sensors.epochs=1"
+    command = f"run emma.yaml backbone.name=gate {changes} --plugin mine.py --out run"
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, command.split(), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_every_plugin_is_in_the_readme():
@@ -83,12 +143,7 @@ def test_every_plugin_is_in_the_readme():
 
 @pytest.fixture(scope="module")
 def tutorial():
-    spec = importlib.util.spec_from_file_location("run_tutorial", ROOT / "docs/run_tutorial.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("run_tutorial")
 
 
 def test_every_block_of_the_tutorial_is_a_file_or_a_command(tutorial, tmp_path):
