@@ -223,7 +223,8 @@ def make(scenes: Sequence[Scene], network: str, docs: Path) -> list[Path]:
 def describe(name: str, model: Backbone) -> str:
     """Return a sentence that says which network was drawn."""
     count = sum(weights.numel() for weights in model.parameters())
-    return f"`{name}` is a trained network (`{model.name}`, {count:,} weights); nothing else is."
+    kind = f"`{model.name}`, {count:,} weights"
+    return f"`{name}` is a trained network ({kind}); all others need no training."
 
 
 def main() -> None:

@@ -149,7 +149,7 @@ def test_a_page_without_markers_is_left_alone(gallery, scenes, tmp_path):
 
 def test_the_network_is_named(gallery, untrained):
     assert re.fullmatch(
-        r"`mine` is a trained network \(`ufuser`, [\d,]+ weights\); nothing else is\.",
+        r"`mine` is a trained network \(`ufuser`, [\d,]+ weights\); all others need no training\.",
         gallery.describe("mine", untrained),
     )
 
