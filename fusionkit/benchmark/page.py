@@ -12,8 +12,11 @@ from typing import Any
 import torch
 import yaml
 from numpy.typing import NDArray
+from torch import Tensor
 
-from fusionkit.benchmark.pictures import class_colour, draw_scene, labelled, unpacked
+from fusionkit.benchmark.pictures import class_colour, draw_scene, labels_like
+from fusionkit.benchmark.results import Ranks, Row, SuiteResults
+from fusionkit.benchmark.scenes import Scenes
 from fusionkit.benchmark.suite import SuiteConfig
 from fusionkit.interfaces import Dataset
 from fusionkit.io.atomic_write import write_text
@@ -29,9 +32,9 @@ _SHOWN = 3
 def write_page(
     folder: Path,
     config: SuiteConfig,
-    results: Mapping[str, Any],
-    scenes: Mapping[str, Any],
-    fused: Mapping[tuple[str, str], Mapping[str, str]],
+    results: SuiteResults,
+    scenes: Mapping[str, Scenes],
+    fused: Mapping[tuple[str, str], Mapping[str, Path]],
 ) -> None:
     """Write ``report.html``: tables, ranks, classes, pictures, and what was run.
 
@@ -40,43 +43,43 @@ def write_page(
         config: The suite.
         results: What ``results.json`` holds.
         scenes: Data sets by name.
-        fused: (data set, method) -> scene id -> path of its fused image below ``fused/``.
+        fused: (data set, method) -> scene id -> path of its fused image.
     """
     sections = []
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for line in results["table"]:
-        groups.setdefault((line["data"], line["task"]), []).append(line)
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for line in results.table:
+        groups.setdefault((line.data, line.task), []).append(line)
     for (data, task), lines in groups.items():
         sections.append(f"<h2>{html.escape(data)}: {html.escape(task)}</h2>")
-        overall = [line for line in lines if "/" not in line["score"]]
-        by_class = [line for line in lines if "/" in line["score"]]
-        sections.append(_table(overall, results["reference"]))
+        overall = [line for line in lines if "/" not in line.score]
+        by_class = [line for line in lines if "/" in line.score]
+        sections.append(_table(overall, results.reference))
         if by_class:
             sections.append(f"<details><summary>By class</summary>{_table(by_class, '')}</details>")
-        ranks = [r for r in results["ranks"] if (r["data"], r["task"]) == (data, task)]
-        sections += [_ranks(rank) for rank in ranks if "/" not in rank["score"]]
+        ranks = [r for r in results.ranks if (r.data, r.task) == (data, task)]
+        sections += [_ranks(rank) for rank in ranks if "/" not in rank.score]
     page = files("fusionkit.benchmark").joinpath("page.html").read_text(encoding="utf-8")
     for key, value in {
         "NAME": html.escape(config.name),
         "STYLE": style(),
         "SUMMARY": _summary(config, results),
         "SECTIONS": "\n".join(sections),
-        "PICTURES": _pictures(folder, config, results, scenes, fused),
+        "PICTURES": _pictures(config, results, scenes, fused),
         "CONFIG": html.escape(yaml.safe_dump(config.to_dict(), sort_keys=False)),
         "ENVIRONMENT": html.escape(
-            json.dumps({k: results[k] for k in ("versions", "environment")}, indent=2)
+            json.dumps({"versions": results.versions, "environment": results.environment}, indent=2)
         ),
     }.items():
         page = page.replace("{{" + key + "}}", value)
     write_text(folder / "report.html", page)
 
 
-def _summary(config: SuiteConfig, results: Mapping[str, Any]) -> str:
+def _summary(config: SuiteConfig, results: SuiteResults) -> str:
     data = ", ".join(
-        f"{html.escape(name)} ({values['scored']} scored"
-        + (f", {values['trained on']} trained on" if values["trained on"] else "")
+        f"{html.escape(name)} ({values.scored} scored"
+        + (f", {values.trained_on} trained on" if values.trained_on else "")
         + ")"
-        for name, values in results["data"].items()
+        for name, values in results.data.items()
     )
     colour = (
         "all methods as grey images"
@@ -86,49 +89,49 @@ def _summary(config: SuiteConfig, results: Mapping[str, Any]) -> str:
     return (
         f"{len(config.methods)} methods on {data}; {colour}. Best of a column bold, second "
         f"underlined; ± is the standard deviation over what n counts. A star marks methods that "
-        f"differ from <b>{html.escape(results['reference'])}</b> on the same images at 5 % "
+        f"differ from <b>{html.escape(results.reference)}</b> on the same images at 5 % "
         f"(Wilcoxon's signed-rank test, adjusted by Holm); where there is none, the difference may "
         f"be chance."
     )
 
 
-def _table(lines: Sequence[Mapping[str, Any]], reference: str) -> str:
-    scores = list(dict.fromkeys(line["score"] for line in lines))
-    methods = list(dict.fromkeys(line["method"] for line in lines))
-    cells = {(line["method"], line["score"]): line for line in lines}
-    better = {line["score"]: "↑" if line["better"] == "higher" else "↓" for line in lines}
+def _table(lines: Sequence[Row], reference: str) -> str:
+    scores = list(dict.fromkeys(line.score for line in lines))
+    methods = list(dict.fromkeys(line.method for line in lines))
+    cells = {(line.method, line.score): line for line in lines}
+    better = {line.score: "↑" if line.better == "higher" else "↓" for line in lines}
     head = "".join(f"<th>{html.escape(s)} {better[s]}</th>" for s in scores)
     rows = []
     for method in methods:
         own = ' class="own"' if method == reference else ""
         row = "".join(_cell(cells.get((method, score))) for score in scores)
         rows.append(f"<tr{own}><th>{html.escape(method)}</th>{row}</tr>")
-    counts = sorted({f"{line['n']} {line['over']}" for line in lines})
+    counts = sorted({f"{line.n} {line.over}" for line in lines})
     return (
         f"<table><thead><tr><th>method</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         f"</table><p class=note>n = {' or '.join(counts)}.</p>"
     )
 
 
-def _cell(line: Mapping[str, Any] | None) -> str:
+def _cell(line: Row | None) -> str:
     if line is None:
         return "<td>–</td>"
-    classes = [{1: "best", 2: "second"}.get(line["place"], "")]
-    if line["p"] is not None and line["p"] < 0.05:
+    classes = [{1: "best", 2: "second"}.get(line.place, "")]
+    if line.p is not None and line.p < 0.05:
         classes.append("differs")
-    spread = "" if line["std"] is None else f" <small>± {line['std']:.3f}</small>"
-    title = "" if line["p"] is None else f' title="p = {line["p"]:.3g}"'
+    spread = "" if line.std is None else f" <small>± {line.std:.3f}</small>"
+    title = "" if line.p is None else f' title="p = {line.p:.3g}"'
     marks = " ".join(filter(None, classes))
-    return f'<td class="{marks}"{title}>{line["mean"]:.3f}{spread}</td>'
+    return f'<td class="{marks}"{title}>{line.mean:.3f}{spread}</td>'
 
 
-def _ranks(rank: Mapping[str, Any]) -> str:
+def _ranks(rank: Ranks) -> str:
     """Draw mean ranks on a line; a bar as long as the critical difference joins what may be alike.
 
     Demsar (JMLR 2006), figure 1.
     """
-    ordered = sorted(rank["ranks"].items(), key=lambda item: item[1])
-    count, cd = len(ordered), rank["difference"]
+    ordered = sorted(rank.ranks.items(), key=lambda item: item[1])
+    count, cd = len(ordered), rank.difference
     width, left = 760, 170
 
     def place(value: float) -> float:
@@ -161,31 +164,31 @@ def _ranks(rank: Mapping[str, Any]) -> str:
         )
     height = y + 16 * ((count + 1) // 2) + 4
     return (
-        f"<h3>{html.escape(rank['score'])}: mean ranks over {rank['images']} images</h3>"
+        f"<h3>{html.escape(rank.score)}: mean ranks over {rank.images} images</h3>"
         f'<svg class="ranks" viewBox="0 0 {width} {height}" role="img">{"".join(parts)}</svg>'
         f"<p class=note>Critical difference {cd:.2f} (Nemenyi, 5 %); Friedman's test p = "
-        f"{rank['p']:.2g}. Methods joined by a bar can't be told apart by so many images.</p>"
+        f"{rank.p:.2g}. Methods joined by a bar can't be told apart by so many images.</p>"
     )
 
 
 def _pictures(
-    folder: Path,
     config: SuiteConfig,
-    results: Mapping[str, Any],
-    scenes: Mapping[str, Any],
-    fused: Mapping[tuple[str, str], Mapping[str, str]],
+    results: SuiteResults,
+    scenes: Mapping[str, Scenes],
+    fused: Mapping[tuple[str, str], Mapping[str, Path]],
 ) -> str:
     parts = []
     for data, set_ in scenes.items():
         methods = [name for name in config.methods if (data, name) in fused]
         dataset = set_.dataset
-        shown = set_.score[:: max(1, len(set_.score) // _SHOWN)][:_SHOWN]
-        tasks: dict[str, dict[str, Any]] = {}
-        for cell in results["cells"]:
-            if cell["data"] == data and cell["predictions"]:
-                tasks.setdefault(cell["task"], {}).setdefault(cell["method"], cell["predictions"])
+        shown = set_.test[:: max(1, len(set_.test) // _SHOWN)][:_SHOWN]
+        tasks: dict[str, dict[str, Mapping[str, Tensor]]] = {}
+        for cell in results.cells:
+            if cell.data == data and cell.result.predictions:
+                predictions = tasks.setdefault(cell.task, {})
+                predictions.setdefault(cell.method, cell.result.predictions)
         for task, found in (tasks or {"": {}}).items():
-            indices = [i for i in set_.score if any(dataset.id(i) in p for p in found.values())]
+            indices = [i for i in set_.test if any(dataset.id(i) in p for p in found.values())]
             cells: list[str] = []
             for index in indices[:_SHOWN] or shown:
                 sample = dataset[index]
@@ -193,11 +196,11 @@ def _pictures(
                 if one is not None:
                     # On the mean of the sources, where what either sensor sees is seen.
                     mean = torch.stack([sample.images[m][0] for m in config.modalities]).mean(dim=0)
-                    drawn = draw_scene(from_float(mean.numpy(), "uint8"), labelled(sample, one))
+                    drawn = draw_scene(from_float(mean.numpy(), "uint8"), labels_like(sample, one))
                     cells.append(_figure(drawn, "labels"))
                 for method in methods:
-                    image = read_image(folder / "fused" / fused[data, method][sample.id])
-                    prediction = unpacked(found.get(method, {}).get(sample.id))
+                    image = read_image(fused[data, method][sample.id])
+                    prediction = found.get(method, {}).get(sample.id)
                     drawn = draw_scene(from_float(to_float(image), "uint8"), prediction)
                     cells.append(_figure(drawn, method))
             columns = len(methods) + bool(indices)
@@ -217,9 +220,9 @@ def _figure(picture: NDArray[Any], caption: str) -> str:
     return f'<div><img src="{data_url(picture)}" alt="{caption}">{caption}</div>'
 
 
-def _legend(dataset: Dataset, found: Mapping[str, Mapping[str, Any]]) -> str:
+def _legend(dataset: Dataset, found: Mapping[str, Mapping[str, Tensor]]) -> str:
     """Return the names of the classes in their colours."""
-    masks = any("mask" in one for own in found.values() for one in own.values())
+    masks = any(not one.is_floating_point() for own in found.values() for one in own.values())
     names = dataset.mask_classes if masks else dataset.box_classes
     swatches = (
         f'<span><i style="background:rgb{class_colour(kind)}"></i>{html.escape(name)}</span>'

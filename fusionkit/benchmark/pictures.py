@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,32 +13,32 @@ from torch import Tensor
 
 from fusionkit.interfaces import IGNORED, Sample
 
-__all__ = ["class_colour", "draw_scene", "kept", "labelled", "unpacked"]
+__all__ = ["class_colour", "draw_scene", "labels_like"]
 
 _WIDEST = 240
 _LEAST_CONFIDENCE = 0.25
 
 
-def draw_scene(image: NDArray[Any], found: Mapping[str, Any] | None) -> NDArray[Any]:
+def draw_scene(image: NDArray[Any], found: Tensor | None) -> NDArray[Any]:
     """Return an image with boxes or a mask drawn over it, (h, w, 3), at most 240 pixels wide.
 
     Args:
         image: (h, w) or (h, w, 3), 8 bits.
-        found: ``boxes`` as rows class, cx, cy, width, height, confidence, relative to the image,
-            or ``mask`` (h, w) of classes; None for the image alone.
+        found: Boxes (n, 6) with rows class, cx, cy, width, height, confidence, relative to the
+            image, or a mask (h, w) of classes; None for the image alone.
     """
     picture = Image.fromarray(image).convert("RGB")
-    if found is not None and "mask" in found:
-        mask = found["mask"]
+    if found is not None and not found.is_floating_point():
+        mask = found.numpy()
         palette = np.array([class_colour(k) for k in range(IGNORED + 1)], np.float32)
         blended = 0.5 * np.asarray(picture, np.float32) + 0.5 * palette[mask]
         blended[mask == IGNORED] = np.asarray(picture)[mask == IGNORED]
         picture = Image.fromarray(blended.astype(np.uint8))
     scale = min(1.0, _WIDEST / picture.width)
     picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))
-    if found is not None and "boxes" in found:
+    if found is not None and found.is_floating_point():
         draw = ImageDraw.Draw(picture)
-        for kind, cx, cy, w, h, confidence in found["boxes"]:
+        for kind, cx, cy, w, h, confidence in found.tolist():
             if confidence < _LEAST_CONFIDENCE:
                 continue
             corners = ((cx - w / 2), (cy - h / 2), (cx + w / 2), (cy + h / 2))
@@ -52,28 +51,13 @@ def draw_scene(image: NDArray[Any], found: Mapping[str, Any] | None) -> NDArray[
     return np.asarray(picture)
 
 
-def kept(prediction: Tensor) -> dict[str, Any]:
-    """Return boxes (n, 6), or of a mask (h, w) the run lengths, as plain values for a file."""
-    if prediction.is_floating_point():
-        return {"boxes": [[round(v, 5) for v in row] for row in prediction.tolist()]}
-    values, counts = torch.unique_consecutive(prediction.flatten(), return_counts=True)
-    return {"mask": [values.tolist(), counts.tolist()], "width": prediction.shape[-1]}
-
-
-def unpacked(kept: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return what :func:`kept` was given, as :func:`draw_scene` takes it."""
-    if kept is None or "mask" not in kept:
-        return kept
-    return {"mask": np.repeat(*kept["mask"]).reshape(-1, kept["width"])}
-
-
-def labelled(sample: Sample, like: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the labels of a sample, of the kind that a prediction is of."""
-    if "mask" in like:
+def labels_like(sample: Sample, prediction: Tensor) -> Tensor:
+    """Return the labels of a sample in the form of a prediction: a mask, or boxes (n, 6)."""
+    if not prediction.is_floating_point():
         assert sample.mask is not None
-        return {"mask": sample.mask.numpy()}
+        return sample.mask
     assert sample.boxes is not None
-    return {"boxes": [[*row, 1.0] for row in sample.boxes.tolist()]}
+    return torch.cat([sample.boxes, torch.ones(len(sample.boxes), 1)], dim=1)
 
 
 def class_colour(kind: int) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""What a difference between methods is worth: intervals, paired tests, critical differences."""
+"""Confidence intervals, paired tests and critical differences between methods."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-__all__ = ["Ranking", "holm", "interval", "paired", "ranking"]
+__all__ = ["Ranking", "confidence_interval", "holm", "rank_methods", "wilcoxon_p"]
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+def confidence_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
     """Return Student's confidence interval of the mean; None for fewer than two values.
 
-    >>> low, high = interval([1.0, 2.0, 3.0])
-    >>> round(low, 3), round(high, 3)
-    (-0.484, 4.484)
+    Example:
+        >>> low, high = confidence_interval([1.0, 2.0, 3.0])
+        >>> round(low, 3), round(high, 3)
+        (-0.484, 4.484)
     """
     n = len(values)
     if n < 2:
@@ -28,23 +29,30 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     return mean - reach, mean + reach
 
 
-def paired(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Return the two-sided p of Wilcoxon's signed-rank test; None where it can't be significant.
+def wilcoxon_p(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return the two-sided p value of Wilcoxon's signed-rank test of paired values.
 
-    With fewer than six differing pairs no outcome has p < 0.05, so no test is made.
+    Returns:
+        The p value, or None for fewer than six pairs that differ: then no outcome can reach
+        p < 0.05.
+
+    Example:
+        >>> wilcoxon_p([0.0] * 6, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+        0.03125
     """
     differences = [a - b for a, b in zip(one, other, strict=True) if a != b]
     if len(differences) < 6:
         return None
-    # Named only in the result's own, private, type.
+    # The type of scipy's result is private, so the type checker does not know this attribute.
     return float(getattr(stats.wilcoxon(differences), "pvalue"))  # noqa: B009
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """Return Holm's adjusted p values for several tests at once.
+    """Return the p values of several tests, adjusted by Holm's method.
 
-    >>> holm({"a": 0.01, "b": 0.04})
-    {'a': 0.02, 'b': 0.04}
+    Example:
+        >>> holm({"a": 0.01, "b": 0.04})
+        {'a': 0.02, 'b': 0.04}
     """
     adjusted: dict[str, float] = {}
     least = 0.0
@@ -59,10 +67,10 @@ class Ranking:
     """Mean ranks over images, and the difference that two of them must exceed.
 
     Attributes:
-        ranks: Method -> mean rank, 1 is best.
+        ranks: Method -> mean rank; 1 is the best.
         difference: Nemenyi's critical difference at 5 %.
-        p: Of Friedman's test that all methods are alike.
-        images: How many images.
+        p: p value of Friedman's test of whether all methods are alike.
+        images: Number of images.
     """
 
     ranks: Mapping[str, float]
@@ -71,12 +79,21 @@ class Ranking:
     images: int
 
 
-def ranking(values: Mapping[str, Sequence[float]], higher: bool) -> Ranking | None:
-    """Rank methods image by image (Demsar, JMLR 2006); None for under 3 methods or 6 images.
+def rank_methods(values: Mapping[str, Sequence[float]], higher: bool) -> Ranking | None:
+    """Rank methods image by image (Demsar, JMLR 2006).
 
     Args:
-        values: Method -> value of each image, the same images in the same order.
-        higher: Whether higher is better.
+        values: Method -> value of each image; the same images in the same order for all methods.
+        higher: Whether higher values are better.
+
+    Returns:
+        The ranking, or None for fewer than three methods or six images, or if all methods have
+        the same values.
+
+    Example:
+        >>> values = {"a": [1.0] * 6, "b": [2.0] * 6, "c": [3.0] * 6}
+        >>> rank_methods(values, higher=True).ranks
+        {'a': 3.0, 'b': 2.0, 'c': 1.0}
     """
     table = np.array([values[name] for name in values], float)
     methods, images = table.shape

@@ -1,4 +1,4 @@
-"""The configuration of a benchmark: its model, and how a suite file is loaded."""
+"""Suite files: what a benchmark compares, and how such a file is loaded and validated."""
 
 from __future__ import annotations
 
@@ -38,9 +38,12 @@ class DataTerm(Term):
     """A data set, and which of its scenes are for what.
 
     Attributes:
-        manifest: A split manifest that says which scenes, and whose hashes the files must have.
+        component: The data set.
+        manifest: File that names the scenes of each split, with the hashes that their files must
+            have; relative to the suite. Without it the data set's own splits are used.
         fit_on: Split that tasks train on.
-        score_on: Split that is scored, or ``all``; by default ``test``, or ``val`` without one.
+        score_on: Split that is scored, or ``all`` for all scenes; by default ``test``, or ``val``
+            if there is no ``test``.
     """
 
     component: Annotated[ComponentSpec, SpecOf("dataset")] = Field(alias=COMPONENT)
@@ -50,11 +53,12 @@ class DataTerm(Term):
 
 
 class TaskTerm(Term):
-    """A task, on which data sets, with which seeds.
+    """A task, and the data sets and seeds it is run with.
 
     Attributes:
-        data: Names of data sets of the suite; all of them if left out.
-        seeds: Instead of the suite's.
+        component: The task.
+        data: Names of data sets of the suite; by default all of them.
+        seeds: Random seeds of the task; by default those of the suite.
     """
 
     component: Annotated[ComponentSpec, SpecOf("task")] = Field(alias=COMPONENT)
@@ -63,20 +67,24 @@ class TaskTerm(Term):
 
 
 class MethodTerm(BaseModel):
-    """Where the fused images of a method come from: one of the first four, or the suite's recipe.
+    """Where the fused images of a method come from.
+
+    Exactly one of ``source``, ``backbone``, ``weights`` and ``recipe`` is given; with ``change``
+    alone, the method trains the recipe of the suite.
 
     Attributes:
-        source: A modality alone, not fused at all.
-        backbone: A backbone that needs no training, or ``folder`` for results made elsewhere.
+        source: A modality that is shown alone, without fusion.
+        backbone: A backbone that needs no training, or ``folder`` for the results of another
+            program.
         weights: A run folder, a ``.safetensors`` file, or the name of an installed model.
-        recipe: A recipe or run configuration that is trained for the benchmark; a path beside the
-            suite, or the name of a recipe that a plugin ships.
-        change: ``key=value`` overrides of the recipe; alone, of the suite's recipe.
-        seeds: Train the recipe once with each, instead of with its own; the table then has the mean
-            and the spread over these trainings.
-        data: Names of the data sets it has results for; all of them if left out.
+        recipe: A recipe or run configuration that is trained for the benchmark: a path relative to
+            the suite, or the name of a recipe that a plugin ships.
+        change: ``key=value`` overrides of the recipe.
+        seeds: Random seeds that the recipe is trained with, one training each, instead of its own
+            seed; the table shows mean and standard deviation over these trainings.
+        data: Names of the data sets that the method has results for; by default all of them.
         stretch: ``minmax`` stretches each fused image to the whole range, as EMMA's official
-            script does; say so in the method's name, as it moves EN, SD, SF and AG.
+            script does. Say so in the method's name, because it changes EN, SD, SF and AG.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,12 +106,14 @@ class MethodTerm(BaseModel):
                 f"expected exactly one of {', '.join(ways)}, found {', '.join(given) or 'none'}"
             )
         if self.change is not None and given not in ([], ["recipe"]):
-            raise ValueError("change: only a recipe can be changed")
+            raise ValueError("change: only a recipe can be changed; give `recipe` or drop `change`")
         if self.seeds is not None:
             if given not in ([], ["recipe"]):
-                raise ValueError("seeds: only a recipe is trained; a task that trains has its own")
+                raise ValueError(
+                    "seeds: only a recipe is trained with seeds; those of a task are its own key"
+                )
             if len(set(self.seeds)) < len(self.seeds):
-                raise ValueError("seeds: expected different ones")
+                raise ValueError(f"seeds: expected different seeds, found {list(self.seeds)}")
         return self
 
 
@@ -111,18 +121,18 @@ class SuiteConfig(BaseModel):
     """What ``fusionkit bench`` compares.
 
     Attributes:
-        name: Of the suite; its folder is ``bench/NAME``.
+        name: Name of the suite; results are written to ``bench/NAME``.
         modalities: Names of the sources.
-        colour: Modality whose chroma every method's images get, or ``none``: all stay grey.
-            A single source of another modality always stays grey, since its sensor sees none.
-        seeds: Each task that trains is trained once with each.
-        recipe: What methods train that only say what they ``change``.
-        change: ``key=value`` overrides of every recipe, before its own.
-        reference: Method that the paired tests compare the others with; the first if left out.
+        colour: Modality whose chroma the images of all methods get, or ``none`` for grey images.
+            A single source of another modality always stays grey: its sensor sees no colour.
+        seeds: Random seeds; each task that trains is trained once with each of them.
+        recipe: Recipe of the methods that name none but give ``change``.
+        change: ``key=value`` overrides of all recipes, applied before a method's own.
+        reference: Method that the paired tests compare the others with; by default the first.
         data: Data sets by name.
         methods: Methods by name.
         tasks: Tasks by name.
-        accelerator: Of recipes and tasks; ``auto`` takes a GPU where there is one.
+        accelerator: Device of recipes and tasks; ``auto`` uses a GPU if there is one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -154,11 +164,12 @@ class SuiteConfig(BaseModel):
         for name, term in self.methods.items():
             if term.source is not None and term.source not in self.modalities:
                 raise ValueError(
-                    f"methods.{name}.source: {term.source!r} is no modality "
-                    f"({', '.join(self.modalities)})" + nearest(term.source, self.modalities)
+                    f"methods.{name}.source: expected a modality "
+                    f"({', '.join(self.modalities)}), found {term.source!r}"
+                    + nearest(term.source, self.modalities)
                 )
             if term.change is not None and term.recipe is None and self.recipe is None:
-                raise ValueError(f"methods.{name}: there is no recipe to change; name one")
+                raise ValueError(f"methods.{name}: there is no recipe to change; give `recipe`")
         if self.colour not in ("none", *self.modalities):
             raise ValueError(
                 f"colour: expected none or one of {', '.join(self.modalities)}, "
@@ -172,12 +183,17 @@ class SuiteConfig(BaseModel):
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values: all of the configuration, defaults too."""
+        """Return the whole configuration as plain values, defaults included."""
         return self.model_dump(mode="json")
 
 
 class LoadedSuite:
-    """A validated suite that knows where each of its keys was written."""
+    """A validated suite that knows in which line of its file each key stands.
+
+    Attributes:
+        config: The configuration.
+        document: The suite file.
+    """
 
     def __init__(self, config: SuiteConfig, document: Document):
         self.config = config
@@ -185,7 +201,7 @@ class LoadedSuite:
 
     @property
     def folder(self) -> Path:
-        """The folder of the suite file, which recipes and manifests are relative to."""
+        """The folder of the suite file; paths of recipes and manifests are relative to it."""
         return self.document.path.parent
 
     def error(self, location: tuple[str | int, ...], problem: Exception | str) -> FusionkitError:
@@ -196,19 +212,21 @@ class LoadedSuite:
 def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> LoadedSuite:
     """Load and validate a suite.
 
-    The key ``size`` names one of ``sizes``, whose ``key=value`` lines are applied before the
-    overrides. ``${VARIABLE}`` in a text stands for an environment variable.
+    The key ``size`` chooses an entry of ``sizes``: a list of ``key=value`` overrides that are
+    applied before those of the caller. ``${VARIABLE}`` in a text is replaced by the environment
+    variable.
 
     Args:
-        path: A YAML file.
-        overrides: ``key=value``, later ones win.
-        plugins: What the names in it refer to.
+        path: The YAML file.
+        overrides: ``key=value`` lines; later ones win.
+        plugins: The installed plugins.
 
     Raises:
-        FusionkitError: one line ``file:line: path.of.key: ...`` for each problem.
+        FusionkitError: if the file does not exist or is wrong, with one line
+            ``file:line: path.of.key: ...`` for each problem.
     """
     if not path.is_file():
-        raise FusionkitError(f"there is no suite file {path}")
+        raise FusionkitError(f"the suite file {path} does not exist")
     document = read_yaml(path)
     sizes = document.values.pop("sizes", None) or {}
     if not isinstance(sizes, dict) or not all(isinstance(s, list) for s in sizes.values()):
@@ -230,7 +248,7 @@ def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> Loaded
     for key in ("data", "methods", "tasks"):
         section = document.values.get(key)
         if isinstance(section, dict):
-            # A size leaves an entry out by `methods.NAME=null`.
+            # An override such as `methods.NAME=null` removes an entry.
             document.values[key] = {k: v for k, v in section.items() if v is not None}
     try:
         config = SuiteConfig.model_validate(
@@ -247,15 +265,15 @@ def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> Loaded
 
 
 def suite_schema(registry: Registry) -> dict[str, Any]:
-    """Return the JSON schema of suite files with every installed component, for editors."""
+    """Return the JSON schema of suite files, with every installed component, for editors."""
     schema = json_schema(registry, SuiteConfig)
     lines = {"type": "array", "items": {"type": "string"}}
     schema["properties"] |= {
-        "size": {"type": "string", "description": "The one of sizes that is taken by default."},
+        "size": {"type": "string", "description": "The default entry of sizes."},
         "sizes": {
             "type": "object",
             "additionalProperties": lines,
-            "description": "By name: key=value overrides, applied before those given by hand.",
+            "description": "Name -> key=value overrides, applied before those of the command line.",
         },
     }
     return schema

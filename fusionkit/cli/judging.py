@@ -88,7 +88,7 @@ def bench(
     plugins = load_installed_plugins()
     loaded = load_suite(suite, overrides or [], plugins)
     folder = out or Path("bench") / loaded.config.name
-    results = run_suite(loaded, plugins, folder, say=say)
+    results = run_suite(loaded, plugins, folder)
     print_table(results, Console(stderr=True))
     say(f"done: {folder / 'report.html'}")
 

@@ -65,7 +65,7 @@ def test_sizes_are_overrides_by_name(write):
     ("change", "message"),
     [
         (("size: quick", "size: qiuck"), "there is no size 'qiuck'.*did you mean 'quick'"),
-        (("source: infrared", "source: infared"), "'infared' is no modality.*'infrared'"),
+        (("source: infrared", "source: infared"), "found 'infared'.*did you mean 'infrared'"),
         (("reference: average", "reference: avg"), "reference: there is no method 'avg'"),
         (("{source: infrared}", "{}"), r"exactly one of source, .*found none"),
         (

@@ -1,0 +1,70 @@
+"""The fused images of a benchmark: written once for each method and scene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fusionkit.benchmark.identity import digest_of
+from fusionkit.benchmark.methods import Method
+from fusionkit.benchmark.scenes import Scenes
+from fusionkit.benchmark.splits import content_of
+from fusionkit.errors import FusionkitError
+from fusionkit.io.atomic_write import make_folder
+from fusionkit.io.images import from_float, write_image
+from fusionkit.progress import ProgressBar
+
+__all__ = ["FusedImages", "fuse_scenes"]
+
+
+@dataclass(frozen=True)
+class FusedImages:
+    """The fused images of one method for one data set.
+
+    Attributes:
+        scenes: The data set.
+        method: The method.
+        paths: Scene id -> path of the fused image.
+    """
+
+    scenes: Scenes
+    method: Method
+    paths: Mapping[str, Path]
+
+
+def fuse_scenes(
+    method: Method, scenes: Scenes, indices: Sequence[int], folder: Path
+) -> FusedImages:
+    """Write the fused luminance of scenes as PNG files, unless an earlier command has done so.
+
+    Args:
+        method: The method.
+        scenes: The data set.
+        indices: Indices of the scenes to fuse.
+        folder: Folder of all fused images of the benchmark.
+
+    Raises:
+        FusionkitError: if the method has no result for a scene, or gives NaN or infinite values.
+    """
+    own = folder / digest_of(method.identity)
+    paths: dict[str, Path] = {}
+    with ProgressBar("  scenes", len(indices)) as bar:
+        for index in indices:
+            sample = scenes.dataset[index]
+            # Names contain the scene's content, so the same scene in two splits is fused once.
+            path = own / f"{sample.id}-{digest_of(content_of(sample))[:10]}.png"
+            if not path.is_file():
+                make_folder(own)
+                fused = method.fuse(sample)
+                if not torch.isfinite(fused).all():
+                    raise FusionkitError(
+                        f"{method.name} gave NaN or infinite values for {sample.id}; "
+                        f"its training has diverged"
+                    )
+                write_image(path, from_float(fused[0].numpy(), "uint8"))
+            paths[sample.id] = path
+            bar.step()
+    return FusedImages(scenes, method, paths)
