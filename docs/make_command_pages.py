@@ -6,7 +6,6 @@ python docs/make_command_pages.py
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -151,17 +150,8 @@ def page(command: Command) -> str:
 
 
 def prose(text: str) -> str:
-    """Return help text as Markdown; indented blocks become code."""
-    paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(text).replace("\b\n", ""))
-    blocks = []
-    for paragraph in paragraphs:
-        lines = paragraph.splitlines()
-        if all(re.match(r" {2,}|\$ ?|fusionkit |python ", line) for line in lines):
-            code = "\n".join(line.strip().removeprefix("$ ") for line in lines)
-            blocks.append(f"```bash\n{code}\n```")
-        else:
-            blocks.append(paragraph)
-    return "\n\n".join(blocks)
+    """Return help text, which is Markdown, without its indentation."""
+    return inspect.cleandoc(text)
 
 
 def row(parameter: Parameter) -> str:
@@ -184,7 +174,9 @@ def heading(path: str) -> str:
 
 def index(found: dict[str, Command]) -> str:
     """Return the page that lists the commands."""
-    lines = ["# Commands", "", "Every command prints its help with `--help`.", ""]
+    callback = app.registered_callback
+    text = inspect.getdoc(callback.callback) if callback and callback.callback else None
+    lines = ["# Commands", "", text or "Every command prints its help with `--help`.", ""]
     lines += ["| command | what it does |", "|---|---|"]
     for name, command in found.items():
         first = " ".join(command.help.split("\n\n")[0].split()).replace("|", "\\|")
