@@ -1,4 +1,4 @@
-"""What any fusion run needs: image folders, the metrics, and the stages after training."""
+"""What every run needs: image folders, metrics, and the stages after training."""
 
 from __future__ import annotations
 

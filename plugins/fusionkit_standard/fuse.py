@@ -1,4 +1,4 @@
-"""Stage ``fuse``: the trained backbone, and baselines to compare with, fuse the test pairs."""
+"""Stage ``fuse``: the trained backbone and baselines fuse the test pairs."""
 
 from __future__ import annotations
 
@@ -16,22 +16,31 @@ from fusionkit.interfaces import Backbone, RunContext, Sample, Stage
 from fusionkit.io.atomic_write import make_folder
 from fusionkit.io.images import from_float, write_image
 from fusionkit.progress import ProgressBar
-from fusionkit_standard.pairs import pairs_to_judge
+from fusionkit_standard.evaluation_pairs import select_evaluation_pairs
+
+_BASELINES = ("average", "max", "laplacian-pyramid")
+"""Backbones to compare with by default, as far as they are installed."""
 
 
 class Fuse(Stage):
     """Fuse the pairs of ``test``, or the held-out pairs of ``data``.
 
-    Writes PNG files of 8 or 16 bits, as the sources have: ``fused/NAME.png`` in the colour of the
-    colour source, and under ``grey/METHOD/`` what is scored, for the backbone and each baseline.
+    Writes PNG files with 8 or 16 bits per channel, as the sources have: ``fused/ID.png`` in the
+    colour of the colour source, and ``grey/METHOD/ID.png``, which ``evaluate`` scores, for the
+    backbone and each baseline.
 
     Args:
-        baselines: Backbones without training to fuse by as well.
-        stretch: ``minmax`` stretches each fused luminance of the trained backbone to the whole
-            range, as EMMA's official script does; this moves EN, SD, SF and AG.
-        limit: At most that many pairs.
-        symmetrize: Average the trained backbone over a group: ``reflect`` (4 passes) or ``d4``
-            (8), with which fusing then commutes exactly.
+        baselines: Backbones to compare with; they must not need training.
+        stretch: ``minmax`` stretches each luminance that the trained backbone fuses to the full
+            range, as EMMA's official script does. This changes EN, SD, SF and AG.
+        limit: Largest number of pairs.
+        symmetrize: Average the trained backbone over a group, so that fusing commutes with it
+            exactly: ``reflect`` (4 passes) or ``d4`` (8 passes).
+
+    Example:
+        >>> import fusionkit as fk
+        >>> fk.build("stage", name="fuse", stretch="minmax").stretch
+        'minmax'
     """
 
     name = "fuse"
@@ -49,34 +58,29 @@ class Fuse(Stage):
         self.symmetrize: Symmetry = symmetrize
 
     def requires(self, run: RunContext) -> tuple[str, ...]:
-        """A backbone with weights must have been trained."""
-        trainable = any(True for _ in run.components.build_backbone().parameters())
-        return ("backbone",) if trainable else ()
+        """Require a trained backbone, unless the backbone has no weights."""
+        has_weights = any(True for _ in run.components.build_backbone().parameters())
+        return ("backbone",) if has_weights else ()
 
     def produces(self, run: RunContext) -> tuple[str, ...]:
-        """The fused images, in colour and as scored."""
+        """Produce the fused images in colour, and those that are scored."""
         return ("fused", "grey")
 
     def check(self, run: RunContext) -> None:
-        """There must be pairs to fuse."""
-        if not pairs_to_judge(run, self.limit)[1]:
+        """Raise FusionkitError if there are no pairs to fuse."""
+        if not select_evaluation_pairs(run, self.limit)[1]:
             raise FusionkitError("no pairs to fuse: `data` holds none out (val), and no `test`")
 
     def run(self, run: RunContext) -> None:
         """Fuse pair by pair, on the first process."""
         if not run.is_first:
             return
-        backbone: Backbone = run.current_backbone()
-        backbone = symmetrized(backbone.to(run.fabric.device), self.symmetrize)
+        backbone = symmetrized(run.current_backbone().to(run.fabric.device), self.symmetrize)
         methods = {run.config.backbone.name: backbone}
-        for baseline in self._baselines(run):
+        for baseline in self._build_baselines(run):
             methods.setdefault(baseline.name, baseline)
-        dataset, indices = pairs_to_judge(run, self.limit)
-        for folder in ("fused", "grey"):
-            shutil.rmtree(run.folder / folder, ignore_errors=True)
-        make_folder(run.folder / "fused")
-        for method in methods:
-            make_folder(run.folder / "grey" / method)
+        _make_empty_folders(run, list(methods))
+        dataset, indices = select_evaluation_pairs(run, self.limit)
         with ProgressBar("fuse", len(indices)) as bar:
             for index in indices:
                 sample = dataset[index]
@@ -84,28 +88,37 @@ class Fuse(Stage):
                     fused = network.eval().fuse(sample)
                     if network is backbone:
                         fused = stretched(fused, self.stretch)
-                    self._write(run, sample, method, fused)
-                    if network is backbone:
-                        self._write_colour(run, sample, fused)
+                        _write_colour(run, sample, fused)
+                    _write_grey(run, sample, method, fused)
                 bar.step()
 
-    def _baselines(self, run: RunContext) -> list[Backbone]:
+    def _build_baselines(self, run: RunContext) -> list[Backbone]:
         if self.baselines is not None:
             return list(self.baselines)
         installed = run.components.names("backbone")
-        usual = ("average", "max", "laplacian-pyramid")
-        return [run.components.build("backbone", name) for name in usual if name in installed]
+        return [run.components.build("backbone", name) for name in _BASELINES if name in installed]
 
-    def _write(self, run: RunContext, sample: Sample, method: str, fused: torch.Tensor) -> None:
-        path = run.folder / "grey" / method / f"{sample.id}.png"
-        write_image(path, from_float(fused[0].numpy(), _dtype(sample)))
 
-    def _write_colour(self, run: RunContext, sample: Sample, fused: torch.Tensor) -> None:
-        pixels = fused[0]
-        if sample.chroma is not None:
-            pixels = join_chroma(fused, sample.chroma).movedim(0, -1)
-        path = run.folder / "fused" / f"{sample.id}.png"
-        write_image(path, from_float(pixels.numpy(), _dtype(sample)))
+def _make_empty_folders(run: RunContext, methods: list[str]) -> None:
+    for folder in ("fused", "grey"):
+        shutil.rmtree(run.folder / folder, ignore_errors=True)
+    make_folder(run.folder / "fused")
+    for method in methods:
+        make_folder(run.folder / "grey" / method)
+
+
+def _write_grey(run: RunContext, sample: Sample, method: str, fused: torch.Tensor) -> None:
+    path = run.folder / "grey" / method / f"{sample.id}.png"
+    write_image(path, from_float(fused[0].numpy(), _dtype(sample)))
+
+
+def _write_colour(run: RunContext, sample: Sample, fused: torch.Tensor) -> None:
+    pixels = fused[0]
+    if sample.chroma is not None:
+        pixels = join_chroma(fused, sample.chroma).movedim(0, -1)
+    write_image(
+        run.folder / "fused" / f"{sample.id}.png", from_float(pixels.numpy(), _dtype(sample))
+    )
 
 
 def _dtype(sample: Sample) -> str:

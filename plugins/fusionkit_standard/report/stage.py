@@ -15,7 +15,7 @@ from fusionkit.interfaces import RunContext, Sample, Stage
 from fusionkit.io.atomic_write import write_text
 from fusionkit.io.images import from_float, list_images, read_image
 from fusionkit.reporting.pages import data_url, style
-from fusionkit_standard.pairs import pairs_to_judge
+from fusionkit_standard.evaluation_pairs import select_evaluation_pairs
 from fusionkit_standard.report.charts import line_chart
 
 _PAGE = Path(__file__).parent / "page.html"
@@ -66,7 +66,7 @@ class Report(Stage):
         if not folder.is_dir() or self.pairs == 0:
             return "<p>No pairs were fused.</p>"
         files = list_images(folder)
-        dataset, indices = pairs_to_judge(run)
+        dataset, indices = select_evaluation_pairs(run)
         names = list(files)
         step = max(1, len(names) / self.pairs)
         shown = [names[int(k * step)] for k in range(min(self.pairs, len(names)))]

@@ -1,4 +1,4 @@
-"""Which pairs a run is judged by."""
+"""The pairs that a run fuses and scores after training."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ from collections.abc import Sequence
 
 from fusionkit.interfaces import Dataset, RunContext
 
+__all__ = ["select_evaluation_pairs"]
 
-def pairs_to_judge(run: RunContext, limit: int | None = None) -> tuple[Dataset, Sequence[int]]:
+
+def select_evaluation_pairs(
+    run: RunContext, limit: int | None = None
+) -> tuple[Dataset, Sequence[int]]:
     """Return the data set and the indices of the pairs to fuse and to score.
 
     All pairs of ``test`` if the configuration names it, else the held-out pairs of ``data``.
+
+    Args:
+        run: The run.
+        limit: Largest number of pairs.
     """
     if run.components.test is not None:
         dataset: Dataset = run.components.test
