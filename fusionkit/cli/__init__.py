@@ -1,4 +1,4 @@
-"""The command line. Nothing heavy is imported before a command needs it."""
+"""The command line: a file per command. Nothing heavy is imported before a command needs it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import sys
 
 # isort: off
 # In the order of `fusionkit --help`.
-from fusionkit.cli import running  # noqa: F401
-from fusionkit.cli import fusing  # noqa: F401
-from fusionkit.cli import judging  # noqa: F401
-from fusionkit.cli import listing  # noqa: F401
-from fusionkit.cli import authoring  # noqa: F401
+from fusionkit.cli import fuse  # noqa: F401
+from fusionkit.cli import run  # noqa: F401
+from fusionkit.cli import metrics  # noqa: F401
+from fusionkit.cli import bench  # noqa: F401
+from fusionkit.cli import audit  # noqa: F401
+from fusionkit.cli import models  # noqa: F401
+from fusionkit.cli import export  # noqa: F401
+from fusionkit.cli import convert  # noqa: F401
+from fusionkit.cli import split  # noqa: F401
+from fusionkit.cli import schema  # noqa: F401
+from fusionkit.cli import doctor  # noqa: F401
+from fusionkit.cli import plugins  # noqa: F401
 
 # isort: on
 from fusionkit.cli.app import app, plugins_app
@@ -21,7 +28,11 @@ __all__ = ["app", "main", "plugins_app"]
 
 
 def main() -> None:
-    """Run the command line: exit 0 done, 2 the user's mistake in one message, 1 a fault of ours."""
+    """Run the command line.
+
+    Exit codes: 0 for success, 2 for a mistake of the user, told in one message, 1 for a bug,
+    130 for an interruption.
+    """
     log_to_stderr()
     try:
         app(standalone_mode=True)
@@ -29,5 +40,5 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last epoch saved", file=sys.stderr)
+        print("interrupted; `run` and `bench` resume when they are started again", file=sys.stderr)
         sys.exit(130)

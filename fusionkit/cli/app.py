@@ -1,4 +1,7 @@
-"""The application, its group of plugin commands, and the options of `fusionkit` itself."""
+"""The application, its group of plugin commands, and the options of `fusionkit` itself.
+
+Help texts are Markdown: the terminal renders it, and the documentation has a page per command.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,14 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-plugins_app = typer.Typer(no_args_is_help=True, help="List, show, check and create plugins.")
+plugins_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="List, show, check and create plugins.",
+)
 app.add_typer(plugins_app, name="plugins")
 
 
@@ -33,7 +41,14 @@ def fusionkit_options(
         ),
     ] = False,
 ) -> None:
-    """Fuse images of several modalities into one, and train and compare fusion networks.
+    """Fuse images of several modalities into one; train and compare fusion networks.
 
-    Each command has its own help: `fusionkit fuse --help`.
+    Each command explains itself: `fusionkit fuse --help`.
+
+    Examples:
+
+    ```bash
+    fusionkit fuse --source infrared=ir/ --source visible=vi/ -o fused/
+    fusionkit run emma.yaml
+    ```
     """

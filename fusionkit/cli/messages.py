@@ -1,4 +1,4 @@
-"""Messages for the user: what the library logs goes to the error output, as plain lines."""
+"""Shows the messages of the library on standard error, as plain lines."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ __all__ = ["log_to_stderr"]
 
 
 class _StderrHandler(logging.Handler):
-    """Writes each record to the error output as it is now, tests replace it."""
+    """Writes each record to the current ``sys.stderr``, which progress bars and tests replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, at once."""
+        """Write one line and flush it."""
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         print(prefix + record.getMessage(), file=sys.stderr, flush=True)
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
-    """Show the messages of the logger ``fusionkit`` from a level on; calling it again sets it."""
+    """Show messages of the logger ``fusionkit`` from a level on.
+
+    Calling it again changes the level.
+
+    Args:
+        level: Lowest level to show.
+    """
     logger = logging.getLogger("fusionkit")
     logger.setLevel(level)
     logger.propagate = False

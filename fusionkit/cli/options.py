@@ -1,8 +1,8 @@
-"""Options that several commands have, and what they mean."""
+"""Options that several commands share, and functions that read their values."""
 
 from __future__ import annotations
 
-import sys
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,9 +14,11 @@ from fusionkit.errors import FusionkitError
 if TYPE_CHECKING:
     from fusionkit.interfaces import Backbone
 
+logger = logging.getLogger("fusionkit")
+
 
 class Symmetry(StrEnum):
-    """The group that a backbone is averaged over."""
+    """Group that a backbone is averaged over."""
 
     none = "none"
     reflect = "reflect"
@@ -24,7 +26,7 @@ class Symmetry(StrEnum):
 
 
 class Stretch(StrEnum):
-    """Whether the fused luminance is stretched to the whole range."""
+    """Whether the fused luminance is stretched to the full range."""
 
     none = "none"
     minmax = "minmax"
@@ -35,7 +37,7 @@ Sources = Annotated[
     typer.Option(
         "--source",
         metavar="MODALITY=PATH",
-        help="A file or folder per modality; give it once for each.",
+        help="Image or folder of one modality; repeat the option for each modality.",
     ),
 ]
 
@@ -43,14 +45,43 @@ Sources = Annotated[
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        help="A run folder, a .safetensors file, or a name that `fusionkit models` lists; "
-        "the model for these sources if not given."
+        "--model",
+        metavar="MODEL",
+        help="Trained model: a run folder, a .safetensors file, or a name that `fusionkit models` "
+        "lists. By default the installed model for the given modalities.",
     ),
 ]
 
 
-def _add_plugin_files(files: list[Path] | None) -> list[Path] | None:
-    """Load plugin files before the command runs."""
+BackboneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        metavar="NAME",
+        help="Backbone that needs no training, such as `laplacian-pyramid`, in place of a model.",
+    ),
+]
+
+
+SymmetryOption = Annotated[
+    Symmetry,
+    typer.Option(
+        "--symmetrize",
+        help="Average the results for all reflections (4 passes) or for all reflections and "
+        "quarter turns (d4, 8 passes) of the sources.",
+    ),
+]
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE", help="Settings to change, such as `data.size=64`; dots nest."
+    ),
+]
+
+
+def _load_plugin_files(files: list[Path] | None) -> list[Path] | None:
     from fusionkit.registry.plugin_files import load_plugin
 
     for file in files or []:
@@ -63,46 +94,68 @@ PluginFiles = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE.py",
-        callback=_add_plugin_files,
-        help="A Python file with components of your own; give it once for each file.",
+        callback=_load_plugin_files,
+        help="Python file with components of your own; repeat the option for more files.",
     ),
 ]
+
+
+def parse_assignments(option: str, values: list[str] | None, example: str) -> dict[str, str]:
+    """Return name -> text of an option that is given as ``NAME=VALUE``, once for each name.
+
+    Args:
+        option: The option, for messages.
+        values: What was given; None for nothing.
+        example: A valid value, for messages.
+
+    Raises:
+        FusionkitError: for a value of another form, or a name that is given twice.
+
+    Example:
+        >>> parse_assignments("--source", ["ir=a.png", "vi=b=c.png"], "infrared=ir/")
+        {'ir': 'a.png', 'vi': 'b=c.png'}
+    """
+    assignments: dict[str, str] = {}
+    for value in values or ():
+        name, _, text = value.partition("=")
+        if not (name and text):
+            raise FusionkitError(f"expected {option} NAME=VALUE ({example}), found {value!r}")
+        if name in assignments:
+            raise FusionkitError(f"{option} {name}=... is given twice; keep one of them")
+        assignments[name] = text
+    return assignments
 
 
 def parse_sources(options: list[str]) -> dict[str, Path]:
     """Return modality -> path from ``--source MODALITY=PATH``.
 
     Raises:
-        FusionkitError: for what has another form, is there twice, or is alone.
+        FusionkitError: as ``parse_assignments``, or for fewer than two sources.
     """
-    sources: dict[str, Path] = {}
-    for option in options:
-        modality, equals, path = option.partition("=")
-        if not (modality and equals and path):
-            raise FusionkitError(
-                f"expected --source MODALITY=PATH (--source infrared=ir/), found {option!r}"
-            )
-        if modality in sources:
-            raise FusionkitError(f"--source {modality}=... is there twice")
-        sources[modality] = Path(path)
+    sources = parse_assignments("--source", options, "--source infrared=ir/")
     if len(sources) < 2:
         raise FusionkitError(
-            f"fusion takes two or more sources, found {len(sources)}; "
+            f"expected two or more sources, found {len(sources)}; "
             f"give --source once for each modality"
         )
-    return sources
+    return {modality: Path(path) for modality, path in sources.items()}
 
 
 def choose_model(
     model: str | None, backbone: str | None, sources: dict[str, Path]
 ) -> tuple[Backbone, dict[str, str]]:
-    """Return the network, and what it calls each source."""
+    """Return the network to fuse with, and the name that it has for each source.
+
+    Raises:
+        FusionkitError: if both are given, the model does not exist, no installed model fits the
+            sources, or the backbone needs training.
+    """
     from fusionkit.api import build, load
     from fusionkit.registry.model_cards import model_for, names_of
     from fusionkit.registry.plugins import load_installed_plugins
 
     if model is not None and backbone is not None:
-        raise FusionkitError("give --model or --backbone, not both")
+        raise FusionkitError("expected --model or --backbone, found both; give one of them")
     if backbone is not None:
         network: Backbone = build("backbone", name=backbone)
         if any(True for _ in network.parameters()):
@@ -115,11 +168,6 @@ def choose_model(
     models = plugins.models
     if model is None:
         model = model_for(sources, models, plugins.registry.hint).card.name
-        say(f"model: {model} (others: fusionkit models)")
+        logger.info("model: %s (others: fusionkit models)", model)
     known = names_of(models[model].card, sources) if model in models else None
     return load(model), known or {name: name for name in sources}
-
-
-def say(text: str) -> None:
-    """Tell the user something that is no result: on the error output, at once."""
-    print(text, file=sys.stderr, flush=True)

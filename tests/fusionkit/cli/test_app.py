@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import typer
 from PIL import Image
+
+from fusionkit import cli
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = (
@@ -43,10 +48,10 @@ def test_python_m_fusionkit_is_the_command_line():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fuse", "-o", "x", "--backbone", "max", "--source", "ir"], "expected --source MODALITY"),
+        (["fuse", "-o", "x", "--backbone", "max", "--source", "ir"], "found 'ir'"),
         (
             ["fuse", "-o", "x", "--backbone", "max", "--source", "a=b"],
-            "two or more sources, found 1",
+            "found 1",
         ),
         (["run", "emme.yaml"], "did you mean 'emma.yaml'"),
         (["run", "emma.yaml", "stages.train-sensors.epochs=x"], "stages[0].epochs"),
@@ -145,3 +150,30 @@ def test_bad_images_get_one_sentence_and_exit_code_2(
     assert "Traceback" not in said
     # nothing half: only whole images of whole pairs
     assert [p.name for p in (pairs / "out").glob("*")] in ([], ["a.png"])
+
+
+def all_commands(group=None, name: str = "fusionkit") -> dict[str, typer.core.TyperCommand]:
+    group = group or typer.main.get_command(cli.app)
+    found = {}
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            found |= all_commands(command, f"{name} {word}")
+        else:
+            found[f"{name} {word}"] = command
+    return found
+
+
+@pytest.mark.parametrize("name", all_commands())
+def test_help_explains_every_option_and_its_examples_are_valid(name):
+    command = all_commands()[name]
+    context = command.make_context(name, [], resilient_parsing=True)
+    for parameter in command.get_params(context):
+        assert parameter.help, parameter.name
+    examples = re.findall(r"^ *(fusionkit .*)$", command.help, re.MULTILINE)
+    assert examples
+    for example in examples:
+        assert len(example) < 78, "longer lines wrap in a terminal of 80 columns"
+        words = shlex.split(example.partition(" > ")[0])
+        own = name.split()
+        assert words[: len(own)] == own
+        command.make_parser(context).parse_args(words[len(own) :])

@@ -1,0 +1,126 @@
+"""``fusionkit audit``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fusionkit.cli.app import app
+from fusionkit.cli.options import (
+    BackboneOption,
+    ModelOption,
+    PluginFiles,
+    Sources,
+    Symmetry,
+    SymmetryOption,
+    choose_model,
+    parse_sources,
+)
+
+logger = logging.getLogger("fusionkit")
+
+
+@app.command()
+def audit(
+    source: Sources,
+    model: ModelOption = None,
+    backbone: BackboneOption = None,
+    transform: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GROUP",
+            help="Transform group, as `shift` or `{name: shift, circular: false}`; repeat the "
+            "option for more groups. By default all installed groups.",
+        ),
+    ] = None,
+    symmetrize: SymmetryOption = Symmetry.none,
+    count: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Number of elements to draw from each group.")
+    ] = 5,
+    margin: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="PIXELS",
+            help="Width of the border to ignore next to pixels that a transform made up.",
+        ),
+    ] = 0,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Use the first N pairs. By default all pairs."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Random seed for drawing the elements.")
+    ] = 0,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FOLDER", help="Folder for `audit.csv` and `audit.png`."
+        ),
+    ] = Path("audit"),
+    plugin_files: PluginFiles = None,
+) -> None:
+    """Measure the equivariance of a fuser.
+
+    A fuser F is equivariant if it makes no difference whether sources are transformed before
+    fusing or the fused image is transformed after it: F(T x) = T F(x). For shifts, rotations,
+    reflections and other transforms T, the command measures how much the two sides differ. It
+    prints a table, and writes each measurement to `audit.csv` and the worst cases to `audit.png`.
+
+    Examples:
+
+    ```bash
+    fusionkit audit --source infrared=ir/ --source visible=vi/ --limit 10
+    fusionkit audit --source infrared=ir/ --source visible=vi/ --backbone wavelet
+    ```
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from fusionkit.evaluation.equivariance import audit as measure
+    from fusionkit.evaluation.equivariance import summary, write_audit
+    from fusionkit.inference.folders import read_samples
+    from fusionkit.inference.symmetrize import symmetrized
+    from fusionkit.io.pairs import find_pairs
+    from fusionkit.progress import ProgressBar
+    from fusionkit.registry.arguments import spec_from_text
+    from fusionkit.registry.plugins import load_installed_plugins
+
+    sources = parse_sources(source)
+    registry = load_installed_plugins().registry
+    specs = {
+        text: spec_from_text(registry, "transform", text)
+        for text in transform or registry.names("transform")
+    }
+    groups = {text: registry.build(spec) for text, spec in specs.items()}
+    network, names = choose_model(model, backbone, sources)
+    network = symmetrized(network, symmetrize.value)
+    sources = {names[modality]: path for modality, path in sources.items()}
+    pairs = find_pairs(sources)[:limit]
+    with ProgressBar("auditing", len(pairs)) as bar:
+        lines, examples = measure(
+            network,
+            read_samples(pairs),
+            groups,
+            count=count,
+            margin=margin,
+            seed=seed,
+            progress=bar.step,
+        )
+    write_audit(out, lines, examples)
+    table = Table(title=f"equivariance of {network.name} on {len(pairs)} pairs")
+    for column in ("group", "elements", "RMSE", "PSNR / dB", "worst"):
+        table.add_column(column, justify="left" if column == "group" else "right")
+    for name, values in summary(lines).items():
+        table.add_row(
+            name,
+            f"{values['elements']:.0f}",
+            f"{values['rmse']:.2e}",
+            f"{values['psnr']:.1f}",
+            f"{values['worst']:.2e}",
+        )
+    Console().print(table)
+    logger.info("%s: all measurements; %s: the worst cases", out / "audit.csv", out / "audit.png")

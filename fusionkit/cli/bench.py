@@ -1,0 +1,56 @@
+"""``fusionkit bench``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fusionkit.cli.app import app
+from fusionkit.cli.options import Overrides, PluginFiles
+
+logger = logging.getLogger("fusionkit")
+
+
+@app.command()
+def bench(
+    suite: Annotated[
+        Path,
+        typer.Argument(metavar="SUITE", help="YAML file that names methods, data sets and tasks."),
+    ],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder for the results. By default `bench/NAME`."),
+    ] = None,
+    plugin_files: PluginFiles = None,
+) -> None:
+    """Compare fusion methods on data sets by tasks.
+
+    The command trains the methods that need it, fuses the test images with each method and scores
+    the results by each task of the suite. It writes `results.csv`, `results.json` and
+    `report.html`, with confidence intervals and tests of significance. Re-running the command
+    resumes an interrupted comparison and computes only what is missing.
+
+    Examples:
+
+    ```bash
+    fusionkit bench benchmarks/fusion.yaml size=quick
+    fusionkit bench my-suite.yaml --out results/
+    ```
+    """
+    from rich.console import Console
+
+    from fusionkit.benchmark.bench import run_suite
+    from fusionkit.benchmark.suite import load_suite
+    from fusionkit.benchmark.tables import print_table
+    from fusionkit.registry.plugins import load_installed_plugins
+
+    plugins = load_installed_plugins()
+    loaded = load_suite(suite, overrides or [], plugins)
+    folder = out or Path("bench") / loaded.config.name
+    results = run_suite(loaded, plugins, folder)
+    print_table(results, Console(stderr=True))
+    logger.info("done: %s", folder / "report.html")

@@ -1,0 +1,130 @@
+"""``fusionkit metrics``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fusionkit.cli.app import app
+from fusionkit.cli.options import PluginFiles, Sources, parse_sources
+from fusionkit.errors import FusionkitError
+
+logger = logging.getLogger("fusionkit")
+
+
+@app.command()
+def metrics(
+    fused: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of fused images.")],
+    source: Sources,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Evaluation code to agree with. By default `cddfuse`.",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Metric to compute; repeat the option for more. By default all metrics of the "
+            "profile.",
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare-profiles", help="Show the means under all profiles.")
+    ] = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File for the scores of each image. By default standard output.",
+        ),
+    ] = None,
+    plugin_files: PluginFiles = None,
+) -> None:
+    """Score fused images against their sources.
+
+    The command prints the scores of each image as CSV (image, metric, value) on standard output,
+    and a table of means and standard deviations on standard error. Published codes define the
+    same metrics in different ways; a profile names the code to follow.
+
+    Example:
+
+    ```bash
+    fusionkit metrics --fused fused/ --source infrared=ir/ --source visible=vi/
+    ```
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from fusionkit.evaluation.scores import means, metrics_of, score_folders, to_csv
+    from fusionkit.io.atomic_write import make_folder, write_text
+    from fusionkit.io.images import list_images
+    from fusionkit.progress import ProgressBar
+    from fusionkit.registry.plugins import load_installed_plugins
+
+    sources = parse_sources(source)
+    if compare:
+        if profile or metric:
+            raise FusionkitError(
+                "--compare-profiles shows all metrics of all profiles; "
+                "leave out --profile and --metric"
+            )
+        _compare_profiles(fused, sources, csv)
+        return
+    profile = profile or "cddfuse"
+    chosen = metrics_of(load_installed_plugins().registry, profile, metric)
+    if csv is not None:
+        make_folder(csv.parent)
+    with ProgressBar("scoring", len(list_images(fused))) as bar:
+        scores = score_folders(fused, sources, chosen, bar)
+    if csv is None:
+        sys.stdout.write(to_csv(scores))
+    else:
+        write_text(csv, to_csv(scores))
+    table = Table(title=f"profile {profile}, {len({s.image for s in scores})} images")
+    for column in ("metric", "mean", "std", "better"):
+        table.add_column(column, justify="left" if column in ("metric", "better") else "right")
+    better = {m.name: "higher" if m.higher_is_better else "lower" for m in chosen}
+    for name, (mean, spread) in means(scores).items():
+        table.add_row(name, f"{mean:.4f}", f"{spread:.4f}", better[name])
+    Console(stderr=True).print(table)
+
+
+def _compare_profiles(fused: Path, sources: dict[str, Path], csv: Path | None) -> None:
+    import io
+    from csv import writer
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from fusionkit.evaluation.scores import compare_profiles, means
+    from fusionkit.io.atomic_write import make_folder, write_text
+    from fusionkit.registry.plugins import load_installed_plugins
+
+    if csv is not None:
+        make_folder(csv.parent)
+    comparison = compare_profiles(load_installed_plugins().registry, fused, sources)
+    if csv is not None:
+        text = io.StringIO()
+        lines = writer(text, lineterminator="\n")
+        lines.writerow(["profile", "image", "metric", "value"])
+        for profile, scores in comparison.scores.items():
+            lines.writerows((profile, s.image, s.metric, repr(s.value)) for s in scores)
+        write_text(csv, text.getvalue())
+    tables = {profile: means(scores) for profile, scores in comparison.scores.items()}
+    table = Table(title="means under each profile (-: the profile does not define the metric)")
+    table.add_column("metric")
+    for profile in tables:
+        table.add_column(profile, justify="right")
+    for name in dict.fromkeys(name for values in tables.values() for name in values):
+        cells = (f"{t[name][0]:.4f}" if name in t else "-" for t in tables.values())
+        table.add_row(name, *cells)
+    Console().print(table)
+    for note in comparison.notes:
+        logger.info(note)

@@ -1,0 +1,185 @@
+"""``fusionkit plugins``: list, show, check, new."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fusionkit.cli.app import plugins_app
+from fusionkit.cli.options import PluginFiles
+from fusionkit.errors import FusionkitError
+
+if TYPE_CHECKING:
+    from fusionkit.registry.plugin_cache import Listing
+
+logger = logging.getLogger("fusionkit")
+
+
+@plugins_app.command("list")
+def plugins_list(plugin_files: PluginFiles = None) -> None:
+    """List the installed plugins, and the components, recipes and models that they bring.
+
+    Example:
+
+    ```bash
+    fusionkit plugins list
+    ```
+    """
+    from fusionkit.registry.plugin_cache import installed_listing
+
+    listing = installed_listing()
+    print_plugins(listing)
+    for kind, pairs in listing.components.items():
+        print(kind)
+        for name, plugin in pairs:
+            print(f"  {name}  ({plugin})")
+    if listing.recipes:
+        print("recipes")
+        for recipe in listing.recipes:
+            print(f"  {recipe}")
+    if listing.models:
+        print("models")
+        for model in listing.models:
+            print(f"  {model}")
+
+
+@plugins_app.command("show")
+def plugins_show(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="Kind of the component: backbone, sensor, transform, loss, distance, metric, "
+            "dataset, stage or task.",
+        ),
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the component in recipes.")],
+    plugin_files: PluginFiles = None,
+) -> None:
+    """Show what a component does and which arguments it takes in a recipe.
+
+    Example:
+
+    ```bash
+    fusionkit plugins show backbone ufuser
+    ```
+    """
+    import inspect
+
+    from fusionkit.registry.arguments import arguments_model
+    from fusionkit.registry.plugins import load_installed_plugins
+    from fusionkit.registry.signatures import parameters_of
+
+    entry = load_installed_plugins().registry.get(kind, name)
+    print(f"{kind} {name}, plugin {entry.plugin}, {entry.cls.__module__}.{entry.cls.__name__}\n")
+    print(inspect.getdoc(entry.cls) or "")
+    print("\nin a configuration:")
+    print(f"  name: {name}")
+    for key, field in arguments_model(entry.cls).model_fields.items():
+        parameter = parameters_of(entry.cls)[key]
+        default = "required" if field.is_required() else repr(field.default)
+        print(f"  {key}: {default}    # {parameter.annotation}")
+
+
+@plugins_app.command("check")
+def plugins_check(
+    package: Annotated[
+        str,
+        typer.Argument(metavar="PLUGIN", help="Plugin, package that brings it, or Python file."),
+    ],
+    every: Annotated[
+        bool, typer.Option("--all", help="Print every check, not only failures.")
+    ] = False,
+    plugin_files: PluginFiles = None,
+) -> None:
+    """Check that the components of a plugin do what their kinds promise.
+
+    The command builds each component and tries it on small images: sizes, value ranges,
+    gradients, random seeds, errors. Run it before you publish a plugin.
+
+    Examples:
+
+    ```bash
+    fusionkit plugins check my-fusion
+    fusionkit plugins check ./my_fusion.py
+    ```
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from fusionkit.registry.plugin_files import load_plugin
+    from fusionkit.registry.plugins import load_installed_plugins
+    from fusionkit.testing import check_plugin
+
+    if package.endswith(".py"):
+        load_plugin(package)
+        package = Path(package).name
+    table = Table(title=f"conformance of {package}")
+    for column in ("component", "passed", "skipped", "failed"):
+        table.add_column(column, justify="left" if column == "component" else "right")
+    counts: dict[str, dict[str, int]] = {}
+    for case, outcome in check_plugin(load_installed_plugins(), package):
+        own = counts.setdefault(case.component, dict.fromkeys(("passed", "skipped", "failed"), 0))
+        own[outcome.state] += 1
+        if every or outcome.state == "failed":
+            reason = f": {outcome.sentence}" if outcome.sentence else ""
+            print(f"{outcome.state}  {case.component}, {case.check.__name__}{reason}")
+    for component, own in counts.items():
+        table.add_row(component, *(str(number) if number else "-" for number in own.values()))
+    Console().print(table)
+    failed = sum(own["failed"] for own in counts.values())
+    if failed:
+        raise FusionkitError(f"{failed} checks failed; the lines above name each and its reason")
+
+
+@plugins_app.command("new")
+def plugins_new(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Name of the package and of its component, such as `my-fusion`."
+        ),
+    ],
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="Kind of the component: backbone, sensor, transform, loss, metric, dataset, "
+            "stage or task.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Folder to write the package into."),
+    ] = Path(),
+) -> None:
+    """Write a new plugin package that installs, runs and passes its tests.
+
+    Example:
+
+    ```bash
+    fusionkit plugins new my-fusion --kind backbone
+    ```
+    """
+    from fusionkit.authoring import write_package
+
+    for path in write_package(out, name, kind):
+        print(path)
+    logger.info(
+        "next: pip install -e %s && fusionkit run %s.yaml && pytest %s",
+        out / name,
+        name,
+        out / name,
+    )
+
+
+def print_plugins(listing: Listing) -> None:
+    """Print a line for each plugin: name, distribution, version, and what is wrong with it."""
+    for plugin in listing.plugins:
+        state = plugin.complaint or f"{plugin.components} components"
+        print(f"  {plugin.name} ({plugin.distribution} {plugin.version}): {state}")
+    if not listing.plugins:
+        print("  none")
