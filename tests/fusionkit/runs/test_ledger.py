@@ -1,0 +1,96 @@
+"""The ledger: which stages have finished, and what their results depend on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fusionkit.errors import FusionkitError
+from fusionkit.interfaces import RunContext, Stage
+from fusionkit.runs.ledger import FinishedStage, Ledger, stage_digests
+
+CONFIG = {
+    "name": "a",
+    "seed": 0,
+    "accelerator": "auto",
+    "devices": 1,
+    "num_nodes": 1,
+    "test": None,
+    "stages": [{"name": "first"}, {"name": "second"}],
+}
+
+
+class Training(Stage):
+    """A stage that ignores the test set."""
+
+    name = "training"
+    ignores = ("test",)
+
+    def run(self, run: RunContext) -> None:
+        """Do nothing."""
+
+
+class Scoring(Stage):
+    """A stage that depends on everything."""
+
+    name = "scoring"
+
+    def run(self, run: RunContext) -> None:
+        """Do nothing."""
+
+
+def digests(**changes: object) -> dict[str, str]:
+    stages = [("0-first", Training()), ("1-second", Scoring())]
+    return stage_digests({**CONFIG, **changes}, stages)
+
+
+def test_a_digest_depends_on_what_the_stage_does_not_ignore():
+    before, after = digests(), digests(test={"name": "other"})
+    assert before["0-first"] == after["0-first"]
+    assert before["1-second"] != after["1-second"]
+
+
+def test_a_digest_depends_on_the_stages_before():
+    before = digests()
+    after = digests(stages=[{"name": "first", "epochs": 2}, {"name": "second"}])
+    assert before["0-first"] != after["0-first"]
+    assert before["1-second"] != after["1-second"]
+
+
+@pytest.mark.parametrize("key", ["name", "accelerator", "devices", "num_nodes"])
+def test_a_digest_does_not_depend_on_name_and_machine(key):
+    assert digests() == digests(**{key: "other"})
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    (tmp_path / "checkpoints").mkdir()
+    return Ledger(tmp_path)
+
+
+def test_finished_stages_survive_the_file(ledger):
+    stage = FinishedStage("abc", {"backbone": ["checkpoints/0-first.backbone.safetensors"]})
+    ledger.add("0-first", stage)
+    ledger.add("1-second", FinishedStage("def", {}))
+    assert list(ledger.finished()) == ["0-first", "1-second"]
+    assert ledger.finished()["0-first"] == stage
+    ledger.keep(["0-first"])
+    assert list(ledger.finished()) == ["0-first"]
+
+
+def test_the_first_missing_file_is_found(ledger):
+    ledger.add("0-first", FinishedStage("abc", {"fused": ["fused/a.png", "fused/b.png"]}))
+    (ledger.folder / "fused").mkdir()
+    (ledger.folder / "fused" / "a.png").touch()
+    assert ledger.missing_file("0-first") == ledger.folder / "fused" / "b.png"
+    (ledger.folder / "fused" / "b.png").touch()
+    assert ledger.missing_file("0-first") is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"0-first": "abc"}', '{"0-first": {"x": 1}}'])
+def test_a_damaged_state_is_named(ledger, text):
+    (ledger.folder / "state.json").write_text(text)
+    with pytest.raises(FusionkitError) as error:
+        ledger.finished()
+    assert str(ledger.folder / "state.json") in str(error.value)
