@@ -1,4 +1,4 @@
-"""The hooks that a plugin may implement, and the two markers that declare them."""
+"""The hooks that a plugin may implement, and the markers that declare them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["API_VERSION", "OLDEST_API", "hookimpl", "hookspec"]
 
 API_VERSION = 1
-"""Version of the kinds and hooks. It grows by one when a plugin that worked may stop working."""
+"""Version of kinds and hooks. It increases when plugins may have to be changed."""
 
 OLDEST_API = 1
-"""The oldest version that plugins may still target: the one before the current, if there is one."""
+"""The oldest version that plugins may still target: at most one before the current one."""
 
 hookspec = pluggy.HookspecMarker("fusionkit")
 hookimpl = pluggy.HookimplMarker("fusionkit")
@@ -25,17 +25,17 @@ hookimpl = pluggy.HookimplMarker("fusionkit")
 
 @hookspec
 def fusionkit_components() -> Iterable[type[Component]]:  # type: ignore[empty-body]
-    """Return the component classes that the plugin brings."""
+    """Return the component classes of the plugin."""
 
 
 @hookspec
 def fusionkit_recipes() -> Iterable[Path]:  # type: ignore[empty-body]
-    """Return the recipe files that ``fusionkit run NAME.yaml`` finds by their file names."""
+    """Return recipe files, which ``fusionkit run NAME.yaml`` finds by their file names."""
 
 
 @hookspec
 def fusionkit_models() -> Iterable[Path]:  # type: ignore[empty-body]
-    """Return the cards (YAML) of trained models, each beside its weights: ``--model NAME``."""
+    """Return cards (YAML) of trained models for ``--model NAME``, each beside its weights."""
 
 
 @hookspec
@@ -45,4 +45,4 @@ def fusionkit_official_weights() -> Iterable[OfficialWeights]:  # type: ignore[e
 
 @hookspec
 def fusionkit_log(run: RunContext, stage: str, step: int, values: Mapping[str, float]) -> None:
-    """See the numbers a stage logs: called on the first process only, after log.jsonl has them."""
+    """Receive the numbers that a stage logs; called on the first process only."""

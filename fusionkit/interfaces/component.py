@@ -22,7 +22,7 @@ Modalities = Annotated[tuple[str, ...], FromRun()]
 
 @dataclass(frozen=True)
 class ComponentSpec:
-    """A validated component of a configuration: what it takes to build it.
+    """A validated component of a configuration, ready to be built.
 
     ``arguments`` holds plain YAML values, with nested components as specs and groups of arguments
     as :class:`fusionkit.interfaces.Settings`.
@@ -33,7 +33,12 @@ class ComponentSpec:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the ``{name: ..., argument: ...}`` form that YAML, JSON and metadata hold."""
+        """Return the form ``{name: ..., argument: ...}`` that YAML, JSON and weight files contain.
+
+        Example:
+            >>> ComponentSpec("loss", "sensing", {"noise": 0.03}).to_dict()
+            {'name': 'sensing', 'noise': 0.03}
+        """
         return {"name": self.name, **{key: _plain(value) for key, value in self.arguments.items()}}
 
 
@@ -50,15 +55,15 @@ def _plain(value: Any) -> Any:
 
 
 class Component:
-    """What all kinds share: a ``name`` given by the class, a ``spec`` set by whoever built it."""
+    """Base of all kinds: the class gives a ``name``, and whoever builds it sets the ``spec``."""
 
     kind: ClassVar[str]
     name: ClassVar[str]
     example: ClassVar[Mapping[str, Any]] = {}
-    """Arguments for a trial of seconds, where the defaults are too big or there are none; the
-    conformance kit builds it by them."""
+    """Arguments for a trial that takes seconds, if the defaults are too large or missing. The
+    conformance kit builds the component with them."""
     renamed_arguments: ClassVar[Mapping[str, str]] = {}
-    """Old name -> present name of arguments; ``{"lr": "optimizer.lr"}`` for one that is now in a
-    group. Old names work for one release; a warning names the present one."""
+    """Old name -> new name of arguments, for example ``{"lr": "optimizer.lr"}``. Old names work for
+    one release, with a warning that names the new one."""
     spec: ComponentSpec | None = None
-    """What rebuilds this very component; ``None`` if it was constructed by hand."""
+    """Rebuilds this component; None if it was constructed directly."""

@@ -13,42 +13,43 @@ __all__ = ["Dataset"]
 
 
 class Dataset(Component, ABC):
-    """Scenes by index, each whole; and how they are split and cut for training."""
+    """Scenes by index, their splits, and the patches that training draws from them."""
 
     kind = "dataset"
     mask_classes: tuple[str, ...] = ()
-    """Names of the classes in ``Sample.mask`` by index; none if the scenes have no masks. Pixels
-    of :data:`IGNORED` belong to no class."""
+    """Class names of ``Sample.mask`` by index; empty if the scenes have no masks. Pixels of the
+    value :data:`IGNORED` have no class."""
     box_classes: tuple[str, ...] = ()
-    """Names of the classes in ``Sample.boxes`` by index; none if the scenes have no boxes."""
+    """Class names of ``Sample.boxes`` by index; empty if the scenes have no boxes."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return the number of scenes, of all splits together."""
+        """Return the number of scenes in all splits together."""
 
     @abstractmethod
     def __getitem__(self, index: int) -> Sample:
-        """Return scene ``index``, whole; IndexError past the end."""
+        """Return the whole scene ``index``; raise IndexError past the end."""
 
     @abstractmethod
     def splits(self) -> Mapping[str, Sequence[int]]:
-        """Return the indices of ``train`` and ``val``, disjoint; other splits by their names."""
+        """Return split name -> indices; ``train`` and ``val`` must exist, and none may overlap."""
 
     def id(self, index: int) -> str:
-        """Return the name of scene ``index``; override it where that needs no reading."""
+        """Return the name of scene ``index``; override it if it is known without reading."""
         return self[index].id
 
     def files(self, index: int) -> Mapping[str, Path]:
-        """Return the files of scene ``index`` by modality, and ``mask`` or ``boxes`` for labels.
+        """Return the files of scene ``index``, empty if it comes from no file.
 
-        None for scenes that come from no file. Whoever checks a split hashes them.
+        Keys are the modalities, and ``mask`` or ``boxes`` for labels. Split manifests hold their
+        hashes.
         """
         return {}
 
     def group(self, index: int) -> str | None:
-        """Return the sequence that scene ``index`` was taken from, None if that is not known."""
+        """Return the sequence that scene ``index`` was taken from, None if unknown."""
         return None
 
     def patches(self, indices: Sequence[int]) -> Sequence[Sample]:
-        """Return what training draws from these scenes, all of one size; the scenes by default."""
+        """Return the training patches of these scenes, all of one size; by default the scenes."""
         return [self[index] for index in indices]

@@ -16,22 +16,36 @@ __all__ = ["Backbone", "Sensor"]
 
 
 class Backbone(Component, nn.Module, ABC):
-    """Fuses the sources into one image."""
+    """A fusion network: fuses the sources into one image."""
 
     kind = "backbone"
     stride: int = 1
-    """The multiple that h and w must have in ``forward``; the host pads and crops."""
+    """``forward`` needs h and w to be multiples of it; the caller pads and crops."""
     modalities: tuple[str, ...] = ()
-    """The sources that it was built for, in their order; empty if it takes any."""
+    """The sources that it was built for, in order; empty if it accepts any."""
 
     @abstractmethod
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Fuse a batch: two or more modalities, each (b, 1, h, w) in [0, 1], to (b, 1, h, w)."""
+        """Fuse a batch of two or more modalities.
+
+        Args:
+            sources: Modality name -> (b, 1, h, w) in [0, 1]; h and w are multiples of ``stride``.
+
+        Returns:
+            (b, 1, h, w), in [0, 1] up to rounding.
+        """
 
     def fuse(self, sample: Sample) -> Float[Tensor, "1 h w"]:
-        """Fuse one sample of any size, without gradients: pad by reflection, forward, crop, clamp.
+        """Fuse one sample of any size, without gradients.
 
-        A backbone that needs more than the pixels (the file name, say) overrides this.
+        Pads by reflection to a multiple of ``stride``, calls ``forward``, crops and clamps. A
+        backbone that needs more than the pixels, the file name for example, overrides this.
+
+        Args:
+            sample: A scene; its images may lie on any device.
+
+        Returns:
+            (1, h, w) float32 in [0, 1], on the CPU.
         """
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
         with torch.no_grad():
@@ -49,7 +63,7 @@ class Sensor(Component, nn.Module, ABC):
 
     kind = "sensor"
     stride: int = 1
-    """The multiple that h and w must have in ``forward``."""
+    """``forward`` needs h and w to be multiples of it."""
 
     @abstractmethod
     def forward(self, fused: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:

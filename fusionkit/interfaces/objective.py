@@ -19,15 +19,15 @@ __all__ = ["Distance", "FusionStep", "Loss"]
 
 @dataclass(frozen=True)
 class FusionStep:
-    """Everything a loss may look at in one training step.
+    """What a loss sees of one training step.
 
     Attributes:
         sources: Modality name -> (b, 1, h, w).
         fused: (b, 1, h, w), ``backbone(sources)`` with gradients.
-        backbone: The network in training; call it again to fuse something else.
-        sensors: Modality name -> frozen pseudo-sensor; gradients flow through, none into it.
-        transforms: Groups, each with the number of elements to draw per step.
-        generator: A CPU generator, the step's only source of randomness.
+        backbone: The network in training; a loss may call it again on other images.
+        sensors: Modality name -> frozen pseudo-sensor; gradients flow through it, not into it.
+        transforms: Transform groups, each with the number of elements to draw per step.
+        generator: CPU generator, the only source of randomness.
     """
 
     sources: Images
@@ -39,17 +39,17 @@ class FusionStep:
 
 
 class Loss(Component, nn.Module, ABC):
-    """One term of the training objective; its ``weight`` stands beside it in the recipe."""
+    """One term of the training objective; the recipe gives its ``weight``."""
 
     kind = "loss"
 
     @abstractmethod
     def forward(self, step: FusionStep) -> Float[Tensor, ""]:
-        """Return a finite scalar to be made small."""
+        """Return a finite scalar to minimise."""
 
 
 class Distance(Component, nn.Module, ABC):
-    """How far two image batches are apart; what losses are made of."""
+    """A distance between two batches of images, which losses are built from."""
 
     kind = "distance"
 
@@ -60,4 +60,4 @@ class Distance(Component, nn.Module, ABC):
         b: Float[Tensor, "b 1 h w"],
         mask: Bool[Tensor, "b 1 h w"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the mean distance, 0 if a equals b; over the pixels of ``mask`` if given."""
+        """Return the mean distance, over the pixels of ``mask`` if given; 0 if a equals b."""

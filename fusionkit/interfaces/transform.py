@@ -14,22 +14,22 @@ __all__ = ["TransformElement", "TransformGroup"]
 
 
 class TransformElement(ABC):
-    """One element of a transform group, its parameters drawn."""
+    """One element of a transform group, with fixed parameters."""
 
     exact: bool
-    """True if it moves pixels without resampling, so that its inverse restores them bit by bit."""
+    """Whether it only moves pixels, so that its inverse restores every bit."""
 
     @abstractmethod
     def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Transform every image of the batch alike; differentiable; the size stays."""
+        """Transform every image of the batch alike; differentiable; keeps the size."""
 
     @abstractmethod
     def inverse(self) -> TransformElement:
-        """Return the element that undoes this one."""
+        """Return the element that reverses this one."""
 
     @abstractmethod
     def valid(self, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
-        """Mark the pixels of ``apply(x)`` that show x alone, and nothing made up at its borders."""
+        """Mark the pixels of ``apply(x)`` that depend on x alone, not on what fills its borders."""
 
 
 class TransformGroup(Component, ABC):
@@ -41,20 +41,21 @@ class TransformGroup(Component, ABC):
     def sample(
         self, count: int, size: tuple[int, int], generator: Generator
     ) -> Sequence[TransformElement]:
-        """Draw ``count`` elements for images of ``size`` (h, w), none of them the identity.
+        """Draw different elements, none of them the identity.
 
         Args:
-            count: How many, 0 or more.
-            size: (h, w) in pixels.
-            generator: The only source of randomness; a CPU generator.
+            count: Number of elements, 0 or more.
+            size: (h, w) of the images in pixels.
+            generator: CPU generator, the only source of randomness.
 
         Raises:
             FusionkitError: if ``count`` is more than ``order(size)``.
         """
 
     def order(self, size: tuple[int, int]) -> int | None:
-        """Return how many elements it has for images of ``size`` (h, w), beside the identity.
+        """Return the number of elements without the identity; None, the default, if unlimited.
 
-        None means without limit, which is the default.
+        Args:
+            size: (h, w) of the images in pixels.
         """
         return None
