@@ -58,7 +58,10 @@ def audit(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", metavar="FOLDER", help="Folder for `audit.csv` and `audit.png`."
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="Folder for `audit.html`, `audit.csv` and `audit.png`.",
         ),
     ] = Path("audit"),
     plugin_files: PluginFiles = None,
@@ -68,7 +71,8 @@ def audit(
     A fuser F is equivariant if it makes no difference whether sources are transformed before
     fusing or the fused image is transformed after it: F(T x) = T F(x). For shifts, rotations,
     reflections and other transforms T, the command measures how much the two sides differ. It
-    prints a table, and writes each measurement to `audit.csv` and the worst cases to `audit.png`.
+    prints a table and writes `audit.html`, a page with the table and the worst cases, and
+    `audit.csv` with each measurement.
 
     Examples:
 
@@ -88,6 +92,7 @@ def audit(
     from fusionkit.progress import ProgressBar
     from fusionkit.registry.arguments import spec_from_text
     from fusionkit.registry.plugins import load_installed_plugins
+    from fusionkit.reporting.audit_report import write_audit_page
 
     sources = parse_sources(source)
     registry = load_installed_plugins().registry
@@ -111,6 +116,7 @@ def audit(
             progress=bar.step,
         )
     write_audit(out, lines, examples)
+    write_audit_page(out, network.name, lines, examples, seed=seed)
     table = Table(title=f"equivariance of {network.name} on {len(pairs)} pairs")
     for column in ("group", "elements", "RMSE", "PSNR / dB", "worst"):
         table.add_column(column, justify="left" if column == "group" else "right")
@@ -123,4 +129,4 @@ def audit(
             f"{values['worst']:.2e}",
         )
     Console().print(table)
-    logger.info("%s: all measurements; %s: the worst cases", out / "audit.csv", out / "audit.png")
+    logger.info("%s: all measurements; %s: the worst cases", out / "audit.csv", out / "audit.html")

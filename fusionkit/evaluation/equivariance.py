@@ -22,7 +22,7 @@ from fusionkit.interfaces import Backbone, Sample, TransformElement, TransformGr
 from fusionkit.io.atomic_write import make_folder, write_text
 from fusionkit.io.images import write_image
 
-__all__ = ["AuditLine", "audit", "summary", "write_audit"]
+__all__ = ["AuditExample", "AuditLine", "audit", "example_pictures", "summary", "write_audit"]
 
 _SHOWN = 220
 """Width in pixels of each picture."""
@@ -55,8 +55,15 @@ class AuditLine:
 
 
 @dataclass(frozen=True)
-class _Example:
-    """What the picture shows of one element."""
+class AuditExample:
+    """Both sides of the equation for one element.
+
+    Attributes:
+        line: The error.
+        expected: T F(x).
+        found: F(T x).
+        mask: The valid pixels.
+    """
 
     line: AuditLine
     expected: Float[Tensor, "h w"]
@@ -73,7 +80,7 @@ def audit(
     margin: int = 0,
     seed: int = 0,
     progress: Callable[[], None] = lambda: None,
-) -> tuple[list[AuditLine], list[_Example]]:
+) -> tuple[list[AuditLine], list[AuditExample]]:
     """Compare F(T x) with T F(x), where F is what users call: padded, cropped and clamped.
 
     Args:
@@ -94,7 +101,7 @@ def audit(
         FusionkitError: if a group has no element for an image, or none with a valid pixel.
     """
     lines: list[AuditLine] = []
-    worst: dict[str, _Example] = {}
+    worst: dict[str, AuditExample] = {}
     first = None
     for sample in samples:
         first = first or sample.id
@@ -122,7 +129,7 @@ def audit(
                 )
                 lines.append(line)
                 if sample.id == first and (name not in worst or rmse > worst[name].line.rmse):
-                    worst[name] = _Example(line, expected, found, mask)
+                    worst[name] = AuditExample(line, expected, found, mask)
         progress()
     if missing := [name for name in groups if name not in {line.group for line in lines}]:
         raise FusionkitError(
@@ -146,7 +153,7 @@ def summary(lines: Sequence[AuditLine]) -> dict[str, dict[str, float]]:
     return found
 
 
-def write_audit(folder: Path, lines: Sequence[AuditLine], examples: Sequence[_Example]) -> None:
+def write_audit(folder: Path, lines: Sequence[AuditLine], examples: Sequence[AuditExample]) -> None:
     """Write ``audit.csv``, a line per image and element, and ``audit.png``.
 
     The picture has a row per group: T F(x), F(T x), and their difference ten times as bright, of
@@ -158,15 +165,17 @@ def write_audit(folder: Path, lines: Sequence[AuditLine], examples: Sequence[_Ex
     writer.writerow([field.name for field in fields(AuditLine)])
     writer.writerows(astuple(line) for line in lines)
     write_text(folder / "audit.csv", text.getvalue())
-    rows = []
-    for example in examples:
-        gap = ((example.found - example.expected).abs() * _GAIN).clamp(0, 1)
-        rows.append(
-            np.concatenate(
-                [_picture(x, example.mask) for x in (example.expected, example.found, gap)], axis=1
-            )
-        )
+    rows = [np.concatenate(example_pictures(example), axis=1) for example in examples]
     write_image(folder / "audit.png", np.concatenate(rows))
+
+
+def example_pictures(example: AuditExample) -> tuple[NDArray[np.uint8], ...]:
+    """Return T F(x), F(T x) and their difference ten times as bright, each (h, w, 3).
+
+    Invalid pixels are blue.
+    """
+    gap = ((example.found - example.expected).abs() * _GAIN).clamp(0, 1)
+    return tuple(_picture(x, example.mask) for x in (example.expected, example.found, gap))
 
 
 def _draw(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,20 +11,31 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fusionkit.functional.colour import join_chroma
-from fusionkit.interfaces import RunContext, Sample, Stage
+from fusionkit.interfaces import ComponentSpec, RunContext, Sample, Stage
 from fusionkit.io.atomic_write import write_text
 from fusionkit.io.images import from_float, list_images, read_image
-from fusionkit.reporting.pages import data_url, style
+from fusionkit.reporting.pages import embed_picture
+from fusionkit.reporting.run_report import (
+    Carried,
+    Collapse,
+    FusedPair,
+    MeanScore,
+    RunReport,
+    ScoredPairs,
+    Scores,
+    TrainingPairs,
+    collapse_table,
+    render_run_report,
+    score_table,
+    training_charts,
+)
 from fusionkit_standard.evaluation_pairs import select_evaluation_pairs
-from fusionkit_standard.report.charts import line_chart
-
-_PAGE = Path(__file__).parent / "page.html"
 
 
 class Report(Stage):
     """Write a page that a person can read: results, pictures, curves, configuration.
 
-    It is a single file without scripts or pictures from elsewhere.
+    It is a single file that loads nothing from elsewhere.
 
     Args:
         pairs: How many pairs to show, spread evenly over all.
@@ -43,163 +54,101 @@ class Report(Stage):
         """Write the page, on the first process."""
         if not run.is_first:
             return
-        metrics = _json(run.folder / "metrics.json")
-        environment = _json(run.folder / "environment.json")
-        parts = {
-            "NAME": html.escape(run.config.name),
-            "STYLE": style(),
-            "SUMMARY": _summary(run, metrics),
-            "TABLE": _table(run, metrics),
-            "CARRIES": _carries(run, metrics),
-            "PAIRS": self._pictures(run),
-            "CURVES": _curves(run),
-            "CONFIG": html.escape(run.config.to_yaml()),
-            "ENVIRONMENT": html.escape(json.dumps(environment, indent=2)),
-        }
-        page = _PAGE.read_text(encoding="utf-8")
-        for key, text in parts.items():
-            page = page.replace(f"{{{{{key}}}}}", text)
-        write_text(run.folder / "report.html", page)
+        metrics = _read_json(run.folder / "metrics.json")
+        config = run.config
+        report = RunReport(
+            name=config.name,
+            backbone=config.backbone.name,
+            modalities=config.modalities,
+            seed=config.seed,
+            trained_on=_trained_on(run),
+            scored_on=_scored_on(run, metrics),
+            scores=_scores(run, metrics),
+            collapse=_collapse(run, metrics),
+            pairs=self._pairs(run),
+            charts=training_charts(run.log.read()),
+            configuration=config.to_yaml(),
+            environment=json.dumps(_read_json(run.folder / "environment.json"), indent=2),
+        )
+        write_text(run.folder / "report.html", render_run_report(report))
 
-    def _pictures(self, run: RunContext) -> str:
+    def _pairs(self, run: RunContext) -> tuple[FusedPair, ...]:
         folder = run.folder / "fused"
         if not folder.is_dir() or self.pairs == 0:
-            return "<p>No pairs were fused.</p>"
+            return ()
         files = list_images(folder)
         dataset, indices = select_evaluation_pairs(run)
         names = list(files)
         step = max(1, len(names) / self.pairs)
         shown = [names[int(k * step)] for k in range(min(self.pairs, len(names)))]
-        by_id = {dataset[index].id: index for index in indices}
-        blocks = []
+        by_id = {dataset.id(index): index for index in indices}
+        pairs = []
         for name in shown:
             sample = dataset[by_id[name]]
-            sources = {modality: data_url(_shown(sample, modality)) for modality in sample.images}
-            fused = read_image(files[name])
-            height, width = fused.shape[:2]
-            blocks.append(_pair(name, sources, data_url(fused), width, height))
-        return "\n".join(blocks)
+            sources = (embed_picture(_as_seen(sample, m), m) for m in sample.images)
+            pairs.append(
+                FusedPair(name, tuple(sources), embed_picture(read_image(files[name]), "fused"))
+            )
+        return tuple(pairs)
 
 
-def _shown(sample: Sample, modality: str) -> NDArray[Any]:
-    """A source as its camera saw it: the visible one in its colour."""
+def _as_seen(sample: Sample, modality: str) -> NDArray[Any]:
+    """Return a source as its camera saw it: the visible one in colour."""
     image = sample.images[modality]
     if modality == "visible" and sample.chroma is not None:
         return from_float(join_chroma(image, sample.chroma).movedim(0, -1).numpy(), "uint8")
     return from_float(image[0].numpy(), "uint8")
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _summary(run: RunContext, metrics: dict[str, Any]) -> str:
-    config = run.config
-    images = metrics.get("images", 0)
-    source = config.test or config.data
-    pieces = [
-        f"<b>{html.escape(config.backbone.name)}</b> fuses {' + '.join(config.modalities)}",
-        f"trained on <b>{html.escape(config.data.name)}</b> ({len(run.components.data)} pairs)",
-    ]
-    if images:
-        pieces.append(f"scored on {images} pairs of <b>{html.escape(source.name)}</b>")
-    return ", ".join(pieces) + f"; seed {config.seed}."
+def _trained_on(run: RunContext) -> TrainingPairs | None:
+    if not run.checkpoints.exists("backbone"):
+        return None
+    train = run.components.data.splits()["train"]
+    return TrainingPairs(_describe(run.config.data), len(train))
 
 
-def _table(run: RunContext, metrics: dict[str, Any]) -> str:
+def _scored_on(run: RunContext, metrics: dict[str, Any]) -> ScoredPairs | None:
     if not metrics:
-        return "<p>There are no scores: the stage <code>evaluate</code> has not run.</p>"
-    methods, better = metrics["methods"], metrics["better"]
-    head = "".join(
-        f"<th>{html.escape(name)} {'↑' if way == 'higher' else '↓'}</th>"
-        for name, way in better.items()
-    )
-    rows = []
-    for method, values in methods.items():
-        cells = []
-        for name, way in better.items():
-            means = [found[name]["mean"] for found in methods.values()]
-            best = max(means) if way == "higher" else min(means)
-            mean, spread = values[name]["mean"], values[name]["std"]
-            mark = ' class="best"' if mean == best else ""
-            cells.append(f"<td{mark}>{mean:.3f} <small>± {spread:.3f}</small></td>")
-        own = ' class="own"' if method == run.config.backbone.name else ""
-        rows.append(f"<tr{own}><th>{html.escape(method)}</th>{''.join(cells)}</tr>")
-    return (
-        f"<table><thead><tr><th>method</th>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
-        f"<p class=note>Mean ± standard deviation over {metrics['images']} pairs, profile "
-        f"<code>{html.escape(metrics['profile'])}</code>, of the images as saved. "
-        f"Best mean of a column in bold.</p>"
-    )
+        return None
+    config = run.config
+    held_out = config.test is None and run.checkpoints.exists("backbone")
+    return ScoredPairs(_describe(config.test or config.data), metrics["images"], held_out)
 
 
-def _carries(run: RunContext, metrics: dict[str, Any]) -> str:
+def _describe(data: ComponentSpec) -> str:
+    """Return the name of a data set, with the names of its parts if it has any."""
+    parts = [
+        name
+        for argument in data.arguments.values()
+        if isinstance(argument, Mapping)
+        for name, part in argument.items()
+        if isinstance(part, ComponentSpec)
+    ]
+    return f"{data.name} ({', '.join(parts)})" if parts else data.name
+
+
+def _scores(run: RunContext, metrics: dict[str, Any]) -> Scores | None:
+    if not metrics:
+        return None
+    methods = {
+        method: {metric: MeanScore(**values) for metric, values in found.items()}
+        for method, found in metrics["methods"].items()
+    }
+    table = score_table(methods, metrics["better"], run.config.backbone.name)
+    return Scores(table, metrics["images"], metrics["profile"])
+
+
+def _collapse(run: RunContext, metrics: dict[str, Any]) -> Collapse | None:
     found = metrics.get("carries", {})
     if not found:
-        return ""
-    own = found[next(iter(found))]
-    verdict = (
-        f"<p class=bad><b>{html.escape(own['problem'])}.</b></p>"
-        if own["problem"]
-        else "<p class=good>No collapse: every source is carried.</p>"
-    )
-    modalities = run.config.modalities
-    head = "".join(f"<th>gradients of {html.escape(m)}</th>" for m in modalities)
-    head += "".join(f"<th>intensities of {html.escape(m)}</th>" for m in modalities)
-    rows = "".join(
-        f"<tr><th>{html.escape(method)}</th>"
-        + "".join(f"<td>{values['gradients'][m]:.0%}</td>" for m in modalities)
-        + "".join(f"<td>{values['intensities'][m]:.2f}</td>" for m in modalities)
-        + f"<td>{values['unexplained']:.1%}</td></tr>"
+        return None
+    methods = {
+        method: Carried(values["gradients"], values["intensities"], values["unexplained"])
         for method, values in found.items()
-    )
-    return (
-        f"{verdict}<table><thead><tr><th>method</th>{head}<th>from no source</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table><p class=note>How much of each source's own gradients the "
-        f"fused images carry; the weight of each source's intensities in them; and the part of "
-        f"their gradients that no source explains (made-up texture). A copy of one source shows "
-        f"100 % of it and next to nothing of the other.</p>"
-    )
-
-
-def _pair(name: str, sources: dict[str, str], fused: str, width: int, height: int) -> str:
-    figures = "".join(
-        f'<figure><img src="{url}" alt="{html.escape(m)}"><figcaption>{html.escape(m)}'
-        f"</figcaption></figure>"
-        for m, url in sources.items()
-    )
-    choices = "".join(
-        f'<option value="{url}">{html.escape(m)}</option>' for m, url in sources.items()
-    )
-    first = next(iter(sources.values()))
-    return (
-        f'<section class="pair" style="--ratio:{width}/{height}"><h3>{html.escape(name)}</h3>'
-        f'<div class="row">{figures}<figure><img src="{fused}" alt="fused">'
-        f"<figcaption>fused</figcaption></figure>"
-        f'<figure class="compare"><div class="stack"><img src="{fused}" alt="fused">'
-        f'<img class="over" src="{first}" alt="source"></div>'
-        f'<input type="range" min="0" max="100" value="50" aria-label="source or fused">'
-        f"<figcaption><select>{choices}</select> | fused</figcaption></figure></div></section>"
-    )
-
-
-def _curves(run: RunContext) -> str:
-    stages: dict[str, list[dict[str, Any]]] = {}
-    for line in run.log.read():
-        if line["step"] > 0:
-            stages.setdefault(line["stage"], []).append(line)
-    charts = []
-    for stage, lines in stages.items():
-        series: dict[str, list[tuple[float, float]]] = {}
-        for line in lines:
-            for key, value in line.items():
-                if key not in ("time", "stage", "step", "lr") and isinstance(value, float | int):
-                    series.setdefault(key, []).append((line["step"], float(value)))
-        groups: dict[str, dict[str, list[tuple[float, float]]]] = {"training": {}, "held out": {}}
-        for key, points in series.items():
-            groups["held out" if key.startswith("val/") else "training"][key] = points
-        for group, members in groups.items():
-            if members:
-                charts.append(line_chart(f"{stage}, {group}", members))
-    return "\n".join(charts) or "<p>Nothing was trained.</p>"
+    }
+    problem = next(iter(found.values()))["problem"]
+    return Collapse(problem or "", collapse_table(methods, run.config.modalities))

@@ -72,6 +72,8 @@ def test_audit(fusionkit, pairs, sources):
         assert group in out
     assert "audit.csv" in said
     assert (pairs / "audit" / "audit.png").is_file()
+    page = (pairs / "audit" / "audit.html").read_text()
+    assert all(group in page for group in ("d4", "reflect", "rotate", "shift"))
     code, out, _ = fusionkit(
         "audit", "--backbone", "wavelet", "--symmetrize", "reflect", "--limit", "1",
         "--transform", "{name: shift, circular: false}", "--transform", "reflect", *common,
