@@ -129,7 +129,10 @@ def value_of(kind: Any) -> str:
 def page(command: Command) -> str:
     """Return the page of a command in Markdown."""
     usage = [f"fusionkit {command.name}"]
-    usage += [p.written for p in command.options if p.required]
+    for option in command.options:
+        if option.required:
+            names, _, value = option.written.rpartition(" ")
+            usage.append(f"{names.split(', ')[0]} {value}")
     usage += ["[OPTIONS]"] if any(not p.required for p in command.options) else []
     for argument in command.arguments:
         plain = argument.required or argument.written.startswith("[")
