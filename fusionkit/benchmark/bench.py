@@ -11,7 +11,7 @@ from fusionkit.benchmark.fused_images import FusedImages, fuse_scenes
 from fusionkit.benchmark.identity import versions
 from fusionkit.benchmark.labels import check_labels
 from fusionkit.benchmark.methods import Method, Workspace, build_methods
-from fusionkit.benchmark.page import write_page
+from fusionkit.benchmark.report import write_report
 from fusionkit.benchmark.results import Cell, DataSummary, SuiteResults
 from fusionkit.benchmark.scenes import Scenes, build_scenes
 from fusionkit.benchmark.splits import check_disjoint
@@ -81,7 +81,7 @@ def run_suite(suite: LoadedSuite, plugins: Plugins, folder: Path) -> SuiteResult
     )
     write_text(folder / "results.csv", to_csv(results.table))
     results.write(folder / "results.json")
-    write_page(folder, config, results, scenes, _first_images(fused))
+    write_report(folder, config, results, scenes, _first_images(fused))
     store = evaluator.store
     logger.info("%d cells computed, %d found finished", store.computed, store.found)
     return results

@@ -103,13 +103,3 @@ def _source(text: str) -> str:
     """Return how a policy names an inline style or script: by the hash of its text."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def data_url(image: NDArray[Any]) -> str:
-    """Return an image as the data URL of a PNG."""
-    return embed_picture(image, "").url
-
-
-def style() -> str:
-    """Return the style sheet."""
-    return _asset("style.css")

@@ -1,4 +1,4 @@
-"""Fused images with what a task found in them drawn over."""
+"""Draws the predictions of a task over fused images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,21 @@ _LEAST_CONFIDENCE = 0.25
 
 
 def draw_scene(image: NDArray[Any], found: Tensor | None) -> NDArray[Any]:
-    """Return an image with boxes or a mask drawn over it, (h, w, 3), at most 240 pixels wide.
+    """Draw boxes or a mask over an image.
 
     Args:
-        image: (h, w) or (h, w, 3), 8 bits.
+        image: (h, w) or (h, w, 3), uint8.
         found: Boxes (n, 6) with rows class, cx, cy, width, height, confidence, relative to the
-            image, or a mask (h, w) of classes; None for the image alone.
+            image, or a mask (h, w) of classes; None for the image alone. Boxes with a confidence
+            below 0.25 are not drawn.
+
+    Returns:
+        The picture (h, w, 3), uint8, at most 240 pixels wide.
+
+    Example:
+        >>> mask = torch.zeros(30, 480, dtype=torch.int64)
+        >>> draw_scene(np.zeros((30, 480), np.uint8), mask).shape
+        (15, 240, 3)
     """
     picture = Image.fromarray(image).convert("RGB")
     if found is not None and not found.is_floating_point():
@@ -52,7 +61,12 @@ def draw_scene(image: NDArray[Any], found: Tensor | None) -> NDArray[Any]:
 
 
 def labels_like(sample: Sample, prediction: Tensor) -> Tensor:
-    """Return the labels of a sample in the form of a prediction: a mask, or boxes (n, 6)."""
+    """Return the labels of a sample in the form of a prediction: a mask, or boxes (n, 6).
+
+    Args:
+        sample: The sample; it must have labels of that kind.
+        prediction: A prediction of the task.
+    """
     if not prediction.is_floating_point():
         assert sample.mask is not None
         return sample.mask
@@ -61,6 +75,11 @@ def labels_like(sample: Sample, prediction: Tensor) -> Tensor:
 
 
 def class_colour(kind: int) -> tuple[int, int, int]:
-    """Return a colour of its own for each class; neighbours are far apart on the colour wheel."""
+    """Return the colour of a class; neighbours are far apart on the colour wheel.
+
+    Example:
+        >>> class_colour(0)
+        (242, 61, 61)
+    """
     r, g, b = colorsys.hsv_to_rgb(kind * 0.618034 % 1, 0.75, 0.95)
     return round(r * 255), round(g * 255), round(b * 255)

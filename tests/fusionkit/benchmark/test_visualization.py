@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fusionkit.benchmark.pictures import class_colour, draw_scene, labels_like
+from fusionkit.benchmark.visualization import class_colour, draw_scene, labels_like
 from fusionkit.interfaces import IGNORED, Sample
 
 
