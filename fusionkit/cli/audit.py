@@ -85,7 +85,7 @@ def audit(
     from rich.table import Table
 
     from fusionkit.evaluation.equivariance import audit as measure
-    from fusionkit.evaluation.equivariance import summary, write_audit
+    from fusionkit.evaluation.equivariance import summarize_audit, write_audit
     from fusionkit.inference.folders import read_samples
     from fusionkit.inference.symmetrize import symmetrized
     from fusionkit.io.pairs import find_pairs
@@ -113,20 +113,20 @@ def audit(
             count=count,
             margin=margin,
             seed=seed,
-            progress=bar.step,
+            progress=bar,
         )
     write_audit(out, lines, examples)
     write_audit_page(out, network.name, lines, examples, seed=seed)
     table = Table(title=f"equivariance of {network.name} on {len(pairs)} pairs")
     for column in ("group", "elements", "RMSE", "PSNR / dB", "worst"):
         table.add_column(column, justify="left" if column == "group" else "right")
-    for name, values in summary(lines).items():
+    for name, error in summarize_audit(lines).items():
         table.add_row(
             name,
-            f"{values['elements']:.0f}",
-            f"{values['rmse']:.2e}",
-            f"{values['psnr']:.1f}",
-            f"{values['worst']:.2e}",
+            str(error.elements),
+            f"{error.rmse:.2e}",
+            f"{error.psnr:.1f}",
+            f"{error.worst:.2e}",
         )
     Console().print(table)
     logger.info("%s: all measurements; %s: the worst cases", out / "audit.csv", out / "audit.html")

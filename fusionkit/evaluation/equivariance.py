@@ -1,11 +1,11 @@
-"""The equivariance audit: how far fusing is from commuting with each transform of each group."""
+"""The equivariance audit: how far fusing is from commuting with the transforms of a group."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -21,28 +21,37 @@ from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Backbone, Sample, TransformElement, TransformGroup
 from fusionkit.io.atomic_write import make_folder, write_text
 from fusionkit.io.images import write_image
+from fusionkit.progress import Progress, SilentProgress
 
-__all__ = ["AuditExample", "AuditLine", "audit", "example_pictures", "summary", "write_audit"]
+__all__ = [
+    "AuditExample",
+    "AuditLine",
+    "GroupError",
+    "audit",
+    "example_pictures",
+    "summarize_audit",
+    "write_audit",
+]
 
 _SHOWN = 220
-"""Width in pixels of each picture."""
+"""Width of each picture in pixels."""
 
 _GAIN = 10
-"""Errors are shown so many times brighter."""
+"""Factor by which the pictures brighten the errors."""
 
 
 @dataclass(frozen=True)
 class AuditLine:
-    """The error of one element on one image.
+    """The error of one transform T on one image x: how F(T x) differs from T F(x).
 
     Attributes:
         image: Name of the scene.
         group: Name of the transform group.
-        element: The element, with its parameters.
-        rmse: Root of the mean of (F(T x) - T F(x))^2 over the valid pixels, of the [0, 1] range.
-        psnr: -20 log10 of it, in dB; infinite where it is 0.
-        worst: Largest difference at a valid pixel.
-        valid: Part of the pixels that are valid.
+        element: The transform with its parameters.
+        rmse: Root mean square difference over the valid pixels, in units of the range [0, 1].
+        psnr: -20 log10(rmse) in dB; infinite if rmse is 0.
+        worst: Largest absolute difference at a valid pixel.
+        valid: Share of the pixels that are valid, in [0, 1].
     """
 
     image: str
@@ -56,19 +65,36 @@ class AuditLine:
 
 @dataclass(frozen=True)
 class AuditExample:
-    """Both sides of the equation for one element.
+    """Both sides of the equation for one transform.
 
     Attributes:
         line: The error.
-        expected: T F(x).
-        found: F(T x).
-        mask: The valid pixels.
+        expected: T F(x), (h, w) in [0, 1].
+        found: F(T x), (h, w) in [0, 1].
+        mask: The valid pixels, (h, w).
     """
 
     line: AuditLine
     expected: Float[Tensor, "h w"]
     found: Float[Tensor, "h w"]
     mask: Bool[Tensor, "h w"]
+
+
+@dataclass(frozen=True)
+class GroupError:
+    """The error of a transform group over all images and elements.
+
+    Attributes:
+        rmse: Root mean square difference, each image and element counted alike.
+        psnr: -20 log10(rmse) in dB; infinite if rmse is 0.
+        worst: Largest absolute difference.
+        elements: Number of different elements.
+    """
+
+    rmse: float
+    psnr: float
+    worst: float
+    elements: int
 
 
 def audit(
@@ -79,27 +105,36 @@ def audit(
     count: int = 5,
     margin: int = 0,
     seed: int = 0,
-    progress: Callable[[], None] = lambda: None,
+    progress: Progress | None = None,
 ) -> tuple[list[AuditLine], list[AuditExample]]:
-    """Compare F(T x) with T F(x), where F is what users call: padded, cropped and clamped.
+    """Compare F(T x) with T F(x), where F pads, fuses, crops and clamps as it does for users.
 
     Args:
         backbone: F.
-        samples: Scenes x, of any size.
+        samples: Scenes x of any size.
         groups: Name -> group that T is drawn from.
-        count: Elements of each group; fewer where it has fewer.
-        margin: Pixels next to invalid ones that are left out too: a network sees the border of
-            the transformed image from as far as its receptive field reaches.
-        seed: Of what is drawn; every backbone gets the same.
-        progress: Called after each image.
+        count: Number of elements of each group; fewer if the group has fewer.
+        margin: Also ignore pixels within this distance of an invalid one. A network sees the
+            border of the transformed image as far away as its receptive field reaches.
+        seed: Random seed; every backbone sees the same transforms.
+        progress: Receives a step for each image.
 
     Returns:
-        A line per image and element, and of the first image the element of each group that is
-        farthest off.
+        A line for each image and element; and for the first image, the element with the largest
+        error of each group.
 
     Raises:
-        FusionkitError: if a group has no element for an image, or none with a valid pixel.
+        FusionkitError: if a group has no element for an image, or none leaves a valid pixel.
+
+    Example:
+        >>> import fusionkit as fk
+        >>> scene = Sample("ramp", {m: torch.rand(1, 16, 24) for m in ("infrared", "visible")})
+        >>> groups = {"reflect": fk.build("transform", name="reflect")}
+        >>> lines, _ = audit(fk.build("backbone", name="average"), [scene], groups, count=3)
+        >>> len(lines), max(line.worst for line in lines) < 1e-6
+        (3, True)
     """
+    progress = progress or SilentProgress()
     lines: list[AuditLine] = []
     worst: dict[str, AuditExample] = {}
     first = None
@@ -123,14 +158,14 @@ def audit(
                     name,
                     str(element),
                     rmse,
-                    -20 * math.log10(rmse) if rmse > 0 else math.inf,
+                    _psnr(rmse),
                     float(gaps.abs().max()),
                     float(mask.double().mean()),
                 )
                 lines.append(line)
                 if sample.id == first and (name not in worst or rmse > worst[name].line.rmse):
                     worst[name] = AuditExample(line, expected, found, mask)
-        progress()
+        progress.step()
     if missing := [name for name in groups if name not in {line.group for line in lines}]:
         raise FusionkitError(
             f"no element of {missing[0]} leaves a valid pixel; lower the margin of {margin} pixels"
@@ -138,26 +173,40 @@ def audit(
     return lines, list(worst.values())
 
 
-def summary(lines: Sequence[AuditLine]) -> dict[str, dict[str, float]]:
-    """Return group -> ``rmse`` over all pixels alike, its ``psnr``, ``worst`` and ``elements``."""
-    found: dict[str, dict[str, float]] = {}
+def summarize_audit(lines: Sequence[AuditLine]) -> dict[str, GroupError]:
+    """Return group -> error over all images and elements.
+
+    Example:
+        >>> line = AuditLine("a", "shift", "shift by 3, 4", 0.01, 40.0, 0.2, 1.0)
+        >>> summarize_audit([line])["shift"].worst
+        0.2
+    """
+    errors: dict[str, GroupError] = {}
     for group in dict.fromkeys(line.group for line in lines):
         own = [line for line in lines if line.group == group]
         rmse = math.sqrt(math.fsum(line.rmse**2 for line in own) / len(own))
-        found[group] = {
-            "rmse": rmse,
-            "psnr": -20 * math.log10(rmse) if rmse > 0 else math.inf,
-            "worst": max(line.worst for line in own),
-            "elements": len({line.element for line in own}),
-        }
-    return found
+        errors[group] = GroupError(
+            rmse=rmse,
+            psnr=_psnr(rmse),
+            worst=max(line.worst for line in own),
+            elements=len({line.element for line in own}),
+        )
+    return errors
 
 
 def write_audit(folder: Path, lines: Sequence[AuditLine], examples: Sequence[AuditExample]) -> None:
-    """Write ``audit.csv``, a line per image and element, and ``audit.png``.
+    """Write ``audit.csv`` with a line for each image and element, and ``audit.png``.
 
-    The picture has a row per group: T F(x), F(T x), and their difference ten times as bright, of
-    the element that is farthest off on the first image; invalid pixels are blue.
+    The picture has a row for each group with T F(x), F(T x) and their difference, ten times as
+    bright, for the element with the largest error on the first image. Invalid pixels are blue.
+
+    Args:
+        folder: The folder; created if it does not exist.
+        lines: The audit.
+        examples: The elements to show.
+
+    Raises:
+        FusionkitError: if the folder can't be written.
     """
     make_folder(folder)
     text = io.StringIO()
@@ -178,6 +227,10 @@ def example_pictures(example: AuditExample) -> tuple[NDArray[np.uint8], ...]:
     return tuple(_picture(x, example.mask) for x in (example.expected, example.found, gap))
 
 
+def _psnr(rmse: float) -> float:
+    return -20 * math.log10(rmse) if rmse > 0 else math.inf
+
+
 def _draw(
     name: str, group: TransformGroup, count: int, size: tuple[int, int], generator: torch.Generator
 ) -> Sequence[TransformElement]:
@@ -190,7 +243,7 @@ def _draw(
 
 
 def _eroded(mask: Bool[Tensor, "h w"], margin: int) -> Bool[Tensor, "h w"]:
-    """Leave out what is within ``margin`` pixels of an invalid one."""
+    """Remove the pixels within ``margin`` pixels of an invalid one."""
     if margin == 0:
         return mask
     invalid = (~mask)[None, None].float()
@@ -198,7 +251,7 @@ def _eroded(mask: Bool[Tensor, "h w"], margin: int) -> Bool[Tensor, "h w"]:
 
 
 def _picture(x: Float[Tensor, "h w"], mask: Bool[Tensor, "h w"]) -> NDArray[np.uint8]:
-    """Return an image of a set width as RGB with a border, invalid pixels blue."""
+    """Return an image as RGB of fixed width with a border; invalid pixels are blue."""
     grey = (x.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     pixels = np.stack([grey] * 3, axis=-1)
     pixels[~mask.numpy()] = (20, 40, 120)

@@ -11,7 +11,7 @@ from fusionkit.evaluation.equivariance import (
     AuditExample,
     AuditLine,
     example_pictures,
-    summary,
+    summarize_audit,
 )
 from fusionkit.io.atomic_write import make_folder, write_text
 from fusionkit.reporting.pages import Picture, embed_picture, render_page
@@ -79,13 +79,13 @@ def audit_table(lines: Sequence[AuditLine]) -> Table:
             Row(
                 group,
                 (
-                    Cell(f"{values['elements']:.0f}"),
-                    Cell(f"{values['rmse']:.2e}"),
-                    Cell("∞" if math.isinf(values["psnr"]) else f"{values['psnr']:.1f}"),
-                    Cell(f"{values['worst']:.2e}"),
+                    Cell(f"{error.elements}"),
+                    Cell(f"{error.rmse:.2e}"),
+                    Cell("∞" if math.isinf(error.psnr) else f"{error.psnr:.1f}"),
+                    Cell(f"{error.worst:.2e}"),
                 ),
             )
-            for group, values in summary(lines).items()
+            for group, error in summarize_audit(lines).items()
         ),
     )
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
-from fusionkit.evaluation.equivariance import audit, summary, write_audit
+from fusionkit.evaluation.equivariance import audit, summarize_audit, write_audit
 from fusionkit.inference.symmetrize import Symmetrized, symmetrized
 from fusionkit.interfaces import Backbone, Sample
 
@@ -68,7 +68,7 @@ def test_pointwise_fusers_score_the_precision_of_floats(sample, name):
         fk.build("backbone", name=name), [sample], groups("shift", "reflect", "d4"), count=3
     )
     assert max(line.worst for line in lines) < 1e-6
-    assert {key: int(v["elements"]) for key, v in summary(lines).items()} == {
+    assert {key: error.elements for key, error in summarize_audit(lines).items()} == {
         "shift": 3,
         "reflect": 3,
         "d4": 3,
@@ -81,18 +81,20 @@ def test_averaging_over_d4_brings_the_error_to_the_precision_of_floats(size):
     images = {name: torch.rand(1, *size, generator=generator) for name in ("infrared", "visible")}
     network = fk.build("backbone", name="ufuser", channels=[8, 8]).eval()
     named = groups("reflect", "d4")
-    before = summary(audit(network, [Sample("one", images)], named, count=7)[0])
-    after = summary(audit(symmetrized(network, "d4"), [Sample("one", images)], named, count=7)[0])
-    assert before["d4"]["elements"] == (7 if size[0] == size[1] else 3)
+    before = summarize_audit(audit(network, [Sample("one", images)], named, count=7)[0])
+    after = summarize_audit(
+        audit(symmetrized(network, "d4"), [Sample("one", images)], named, count=7)[0]
+    )
+    assert before["d4"].elements == (7 if size[0] == size[1] else 3)
     for name in named:
-        assert before[name]["worst"] > 1e-4
-        assert after[name]["worst"] < 2e-6
-    reflected = summary(
+        assert before[name].worst > 1e-4
+        assert after[name].worst < 2e-6
+    reflected = summarize_audit(
         audit(symmetrized(network, "reflect"), [Sample("one", images)], named, count=7)[0]
     )
-    assert reflected["reflect"]["worst"] < 2e-6
+    assert reflected["reflect"].worst < 2e-6
     if size[0] == size[1]:
-        assert reflected["d4"]["worst"] > 1e-4
+        assert reflected["d4"].worst > 1e-4
 
 
 def test_symmetrized_batches_are_those_of_the_samples():
