@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import fusionkit as fk
-from fusionkit.inference.folders import read_samples
+from fusionkit.inference.preprocessing import read_samples
 from fusionkit.interfaces import Sample
 from fusionkit.io.atomic_write import make_folder, write_text
 from fusionkit.io.hashes import file_hash

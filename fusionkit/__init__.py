@@ -15,8 +15,7 @@ from fusionkit.errors import FusionkitError
 from fusionkit.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from fusionkit.api import build, evaluate, load, save
-    from fusionkit.inference.fusion import fuse
+    from fusionkit.api import build, evaluate, fuse, load, save
     from fusionkit.registry.plugin_files import load_plugin
 
     __version__: str
@@ -37,7 +36,7 @@ __all__ = [
 _MODULES = {
     "build": "fusionkit.api",
     "evaluate": "fusionkit.api",
-    "fuse": "fusionkit.inference.fusion",
+    "fuse": "fusionkit.api",
     "load": "fusionkit.api",
     "load_plugin": "fusionkit.registry.plugin_files",
     "save": "fusionkit.api",

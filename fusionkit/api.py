@@ -1,34 +1,39 @@
-"""The Python interface beside the command line: build, load, save, evaluate."""
+"""The public functions of the package: build, load, save, fuse and evaluate."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from fusionkit.errors import FusionkitError
 from fusionkit.evaluation.scores import metrics_of, score_arrays
+from fusionkit.functional.stretching import Stretch
+from fusionkit.inference.fusion import fuse_images
+from fusionkit.inference.sources import FusionOptions
 from fusionkit.interfaces import Backbone, Component
+from fusionkit.io.images import ImageLike, open_image
+from fusionkit.io.windows import Window
 from fusionkit.registry.arguments import make_spec
-from fusionkit.registry.model_cards import model_named
+from fusionkit.registry.model_cards import model_named, names_of
 from fusionkit.registry.plugins import load_installed_plugins
 from fusionkit.registry.weights import load_weights, save_weights
 
-__all__ = ["build", "evaluate", "load", "save", "weights_of"]
+__all__ = ["build", "evaluate", "fuse", "load", "names_for", "save", "weights_of"]
 
 
 def build(kind: str, *, name: str, **arguments: Any) -> Any:
-    """Build any component by kind and name.
+    """Build a component of any kind by its name.
 
     Args:
         kind: ``backbone``, ``sensor``, ``loss``, ...
         name: Its name, as in a configuration.
-        **arguments: Its arguments, as in a configuration; validated.
+        **arguments: Its arguments, as in a configuration; they are validated.
 
     Raises:
-        FusionkitError: if there is no such component, or an argument is wrong.
+        FusionkitError: if the component does not exist, or an argument is wrong.
 
     Example:
         >>> build("backbone", name="average").name
@@ -39,31 +44,46 @@ def build(kind: str, *, name: str, **arguments: Any) -> Any:
 
 
 def load(path: str | Path) -> Backbone:
-    """Return a trained backbone in eval mode.
+    """Return a trained backbone on the CPU, in eval mode.
 
     Args:
         path: A run folder, a ``.safetensors`` file, or the name of a model that a plugin ships.
 
     Raises:
-        FusionkitError: if there is none, or its plugin is not installed.
+        FusionkitError: if it does not exist, holds no backbone, or its plugin is not installed.
+
+    Example:
+        >>> load("emma-ir-vis").modalities
+        ('infrared', 'visible')
     """
     file = weights_of(path)
     component = load_weights(file, load_installed_plugins().registry)
     if not isinstance(component, Backbone):
-        raise FusionkitError(f"{file} holds a {component.kind}, not a backbone")
+        raise FusionkitError(
+            f"expected a backbone in {file}, found a {component.kind}; give the file of a backbone"
+        )
     return component
 
 
 def weights_of(path: str | Path) -> Path:
-    """Return the file with the weights that ``load`` would load.
+    """Return the file of the weights that ``load`` would load.
+
+    Args:
+        path: See ``load``.
 
     Raises:
-        FusionkitError: if there is none.
+        FusionkitError: if it does not exist.
+
+    Example:
+        >>> weights_of("emma-ir-vis").name
+        'emma-ir-vis.safetensors'
     """
     path = Path(path)
     if not path.exists():
         if len(path.parts) > 1 or path.suffix:
-            raise FusionkitError(f"there is no run folder or weights file {path}")
+            raise FusionkitError(
+                f"expected a run folder or weights file at {path}, found nothing; check the path"
+            )
         plugins = load_installed_plugins()
         path = model_named(path.name, plugins.models, plugins.registry.hint).verify()
     if path.is_dir():
@@ -78,13 +98,118 @@ def weights_of(path: str | Path) -> Path:
 
 
 def save(component: Component, path: str | Path) -> None:
-    """Save a built component as safetensors that ``load`` rebuilds it from."""
+    """Save a component that was built from a configuration; ``load`` rebuilds it with its weights.
+
+    Args:
+        component: A backbone, or another network.
+        path: A ``.safetensors`` file to write.
+
+    Raises:
+        FusionkitError: if the component was constructed by hand, or the file can't be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(build("backbone", name="average"), Path(folder, "average.safetensors"))
+        ...     load(Path(folder, "average.safetensors")).name
+        'average'
+    """
     save_weights(component, Path(path))
 
 
+def names_for(backbone: Backbone, sources: Collection[str]) -> dict[str, str]:
+    """Return source -> the name that a backbone has for it.
+
+    A backbone that was built for ``infrared`` and ``visible`` takes sources called ``ir`` and
+    ``vi`` too, if the card of an installed model for these modalities accepts such names.
+
+    Args:
+        backbone: What will fuse the sources.
+        sources: Their names, as users call them.
+
+    Returns:
+        The names; each source keeps its own if the backbone takes any or no card fits.
+
+    Example:
+        >>> names_for(load("emma-ir-vis"), ["ir", "vi"])
+        {'ir': 'infrared', 'vi': 'visible'}
+    """
+    expected = set(backbone.modalities)
+    if expected and expected != set(sources):
+        for model in load_installed_plugins().models.values():
+            if expected == set(model.card.modalities) and (names := names_of(model.card, sources)):
+                return names
+    return {name: name for name in sources}
+
+
+def fuse(
+    model: Backbone | str | Path,
+    sources: Mapping[str, ImageLike],
+    *,
+    colour: str | None = None,
+    stretch: Stretch = "none",
+    windows: Mapping[str, Window] | None = None,
+    resample: bool = False,
+    align: bool = False,
+    name: str = "image",
+) -> NDArray[Any]:
+    """Fuse registered images of one scene in one pass, whatever their size.
+
+    Luminance is fused, and the chroma of one source is put back. The result is RGB if there is such
+    a source, else grey. Sources that are grey but stored as RGB give a grey (h, w) result, unless
+    ``colour`` names one of them.
+
+    Args:
+        model: A backbone, on any device; or what ``load`` takes: the name of a model, a run folder
+            or a ``.safetensors`` file.
+        sources: Modality name -> path of a file, Pillow image, or array (h, w) or (h, w, 3) of
+            uint8, uint16 or float in [0, 1]; at least 16 x 16 pixels. Names that the card of a
+            model accepts (``ir`` for ``infrared``) work as on the command line.
+        colour: Modality whose chroma and depth the result has; ``none`` for a grey result with
+            the depth of the first source. By default it is the source with real colour (the one
+            called ``visible`` if there are several, else the first of them), else ``none``.
+        stretch: ``minmax`` stretches the fused luminance to the whole range, as EMMA's official
+            script does before it saves; it changes EN, SD, SF and AG.
+        windows: Modality -> (low, high) in the units of its pixels, or ``LOW:HIGH``,
+            ``LOW%:HIGH%`` or ``full``: ``low`` becomes 0 and ``high`` becomes 1, and floats of any
+            range are allowed. By default arrays and Pillow images have the range of their type,
+            and files get the windows that they get on the command line.
+        resample: Scale sources of unequal size but one aspect ratio to the size of the colour
+            source, else of the largest; by default they are refused.
+        align: Move the sources by a translation of up to 32 pixels onto the colour source, else
+            onto the first, if a reliable translation is found.
+        name: File stem of the scene, for backbones that look up results by it.
+
+    Returns:
+        (h, w) or (h, w, 3) with the size and dtype of the colour source or the first; floats in
+        [0, 1].
+
+    Raises:
+        FusionkitError: for fewer than two sources, unequal sizes, pixels that are no image, a
+            model that does not exist, or one that gives NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> ir, vi = np.zeros((64, 64), np.uint8), np.full((64, 64, 3), 200, np.uint8)
+        >>> fuse("emma-ir-vis", {"ir": ir, "vi": vi}).shape
+        (64, 64)
+    """
+    backbone = model if isinstance(model, Backbone) else load(model)
+    names = names_for(backbone, sources)
+    options = FusionOptions(
+        colour=None if colour is None else names.get(colour, colour),
+        stretch=stretch,
+        windows={names.get(key, key): window for key, window in (windows or {}).items()},
+        resample=resample,
+        align=align,
+    )
+    images = {names[key]: image for key, image in sources.items()}
+    return fuse_images(backbone, images, options, name=name)
+
+
 def evaluate(
-    fused: np.ndarray,
-    sources: Mapping[str, np.ndarray],
+    fused: ImageLike,
+    sources: Mapping[str, ImageLike],
     *,
     profile: str = "cddfuse",
     metrics: Sequence[str] | None = None,
@@ -92,24 +217,35 @@ def evaluate(
     """Score one fused image against its sources.
 
     Args:
-        fused: (h, w) or (h, w, 3); 8 or 16 bit, or float in [0, 1]. Colour is converted to grey
-            as the profile does; scored is its 8-bit version.
+        fused: Path of a file, Pillow image, or array (h, w) or (h, w, 3) of 8 or 16 bits or float
+            in [0, 1]. Colour is converted to grey as the profile does; the 8-bit version of the
+            image is scored.
         sources: Modality name -> image of the same size.
-        profile: Whose conventions, see the table of profiles in the documentation.
-        metrics: Names; all that are defined in the profile if not given.
+        profile: The conventions to follow; see the table of profiles in the documentation.
+        metrics: Names of metrics; by default all that are defined in the profile.
 
     Returns:
         Metric name -> value.
 
     Raises:
-        FusionkitError: for an unknown metric or profile, or sizes that differ.
+        FusionkitError: for an unknown metric or profile, sizes that differ, or pixels that are no
+            image.
+
+    Example:
+        >>> import numpy as np
+        >>> image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+        >>> evaluate(image, {"infrared": image, "visible": image}, metrics=["EN"])
+        {'EN': 8.0}
     """
-    for name, image in sources.items():
-        if image.shape[:2] != fused.shape[:2]:
+    result = open_image(fused, "fused")
+    opened = {modality: open_image(image, modality) for modality, image in sources.items()}
+    for modality, image in opened.items():
+        if image.size != result.size:
             raise FusionkitError(
-                f"the fused image has {fused.shape[0]}x{fused.shape[1]} pixels, the source "
-                f"{name!r} has {image.shape[0]}x{image.shape[1]}; they must have one size"
+                f"the fused image has {result.size[0]}x{result.size[1]} pixels, the source "
+                f"{modality!r} has {image.size[0]}x{image.size[1]}; they must have one size"
             )
     chosen = metrics_of(load_installed_plugins().registry, profile, metrics)
-    values = score_arrays(fused, sources, chosen)
+    pixels = {modality: image.read() for modality, image in opened.items()}
+    values = score_arrays(result.read(), pixels, chosen)
     return {metric.name: value for metric, value in zip(chosen, values, strict=True)}

@@ -86,7 +86,7 @@ def audit(
 
     from fusionkit.evaluation.equivariance import audit as measure
     from fusionkit.evaluation.equivariance import summarize_audit, write_audit
-    from fusionkit.inference.folders import read_samples
+    from fusionkit.inference.preprocessing import read_samples
     from fusionkit.inference.symmetrize import symmetrized
     from fusionkit.io.pairs import find_pairs
     from fusionkit.progress import ProgressBar

@@ -80,28 +80,25 @@ def fuse(
     ```
     """
     from fusionkit.inference.folders import fuse_files
+    from fusionkit.inference.sources import FusionOptions
     from fusionkit.inference.symmetrize import symmetrized
-    from fusionkit.progress import ProgressBar
 
     sources = parse_sources(source)
-    windows = parse_assignments("--window", window, "--window infrared=7000:9000")
+    forms = "MODALITY=LOW:HIGH, MODALITY=LOW%:HIGH% or MODALITY=full"
+    windows = parse_assignments("--window", window, forms)
     network, names = choose_model(model, backbone, sources)
-    with ProgressBar("fusing") as bar:
-
-        def count(done: int, total: int, path: Path) -> None:
-            bar.expect(total)
-            bar.step()
-
-        written = fuse_files(
-            symmetrized(network, symmetrize.value),
-            {names[modality]: path for modality, path in sources.items()},
-            out,
-            colour=None if colour is None else names.get(colour, colour),
-            stretch=stretch.value,
-            windows={names.get(modality, modality): text for modality, text in windows.items()},
-            resample=True,
-            align=align,
-            progress=count,
-            say=logger.info,
-        )
+    options = FusionOptions(
+        colour=None if colour is None else names.get(colour, colour),
+        stretch=stretch.value,
+        windows={names.get(modality, modality): text for modality, text in windows.items()},
+        resample=True,
+        align=align,
+    )
+    written = fuse_files(
+        symmetrized(network, symmetrize.value),
+        {names[modality]: path for modality, path in sources.items()},
+        out,
+        options,
+        show_progress=True,
+    )
     logger.info("%d fused image%s in %s", len(written), "s" if len(written) != 1 else "", out)

@@ -100,26 +100,26 @@ PluginFiles = Annotated[
 ]
 
 
-def parse_assignments(option: str, values: list[str] | None, example: str) -> dict[str, str]:
+def parse_assignments(option: str, values: list[str] | None, form: str) -> dict[str, str]:
     """Return name -> text of an option that is given as ``NAME=VALUE``, once for each name.
 
     Args:
         option: The option, for messages.
         values: What was given; None for nothing.
-        example: A valid value, for messages.
+        form: The form of a value, for messages.
 
     Raises:
         FusionkitError: for a value of another form, or a name that is given twice.
 
     Example:
-        >>> parse_assignments("--source", ["ir=a.png", "vi=b=c.png"], "infrared=ir/")
+        >>> parse_assignments("--source", ["ir=a.png", "vi=b=c.png"], "MODALITY=PATH")
         {'ir': 'a.png', 'vi': 'b=c.png'}
     """
     assignments: dict[str, str] = {}
     for value in values or ():
         name, _, text = value.partition("=")
         if not (name and text):
-            raise FusionkitError(f"expected {option} NAME=VALUE ({example}), found {value!r}")
+            raise FusionkitError(f"expected {option} {form}, found {value!r}")
         if name in assignments:
             raise FusionkitError(f"{option} {name}=... is given twice; keep one of them")
         assignments[name] = text
@@ -132,7 +132,7 @@ def parse_sources(options: list[str]) -> dict[str, Path]:
     Raises:
         FusionkitError: as ``parse_assignments``, or for fewer than two sources.
     """
-    sources = parse_assignments("--source", options, "--source infrared=ir/")
+    sources = parse_assignments("--source", options, "MODALITY=PATH (--source infrared=ir/)")
     if len(sources) < 2:
         raise FusionkitError(
             f"expected two or more sources, found {len(sources)}; "
@@ -150,8 +150,8 @@ def choose_model(
         FusionkitError: if both are given, the model does not exist, no installed model fits the
             sources, or the backbone needs training.
     """
-    from fusionkit.api import build, load
-    from fusionkit.registry.model_cards import model_for, names_of
+    from fusionkit.api import build, load, names_for
+    from fusionkit.registry.model_cards import model_for
     from fusionkit.registry.plugins import load_installed_plugins
 
     if model is not None and backbone is not None:
@@ -164,10 +164,9 @@ def choose_model(
                 f"give a trained one with --model"
             )
         return network.eval(), {name: name for name in sources}
-    plugins = load_installed_plugins()
-    models = plugins.models
     if model is None:
-        model = model_for(sources, models, plugins.registry.hint).card.name
+        plugins = load_installed_plugins()
+        model = model_for(sources, plugins.models, plugins.registry.hint).card.name
         logger.info("model: %s (others: fusionkit models)", model)
-    known = names_of(models[model].card, sources) if model in models else None
-    return load(model), known or {name: name for name in sources}
+    network = load(model)
+    return network, names_for(network, sources)

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from fusionkit.functional.windows import gaussian_window
+
 __all__ = ["LIMIT", "estimate_shift", "translate"]
 
 LIMIT = 32
@@ -89,10 +91,7 @@ def translate(image: Float[Tensor, "c h w"], rows: float, columns: float) -> Flo
 def _orientations(image: Tensor) -> Tensor:
     """Return the doubled-angle field (2, h, w) of an image (1, h, w)."""
     radius = math.ceil(3 * _BLUR)
-    kernel = torch.exp(
-        -(torch.arange(-radius, radius + 1, device=image.device) ** 2) / (2 * _BLUR**2)
-    )
-    kernel = kernel / kernel.sum()
+    kernel = gaussian_window(2 * radius + 1, _BLUR, device=image.device)
     x = F.pad(image[None], (radius,) * 4, mode="replicate")
     x = F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[0, 0]
     gy, gx = torch.gradient(x)

@@ -1,118 +1,95 @@
-"""Fuses folders of files, paired by name: what is done to sources is said, and none is replaced."""
+"""Fuses files, or folders of files paired by name."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
-import torch
-from torch import Tensor
-
 from fusionkit.errors import FusionkitError
-from fusionkit.functional.colour import split_chroma
-from fusionkit.functional.stretching import Stretch
-from fusionkit.inference.fusion import check_stretch, fuse_prepared
-from fusionkit.inference.preprocessing import SMALLEST, Prepared, check_colour, prepare
-from fusionkit.interfaces import Backbone, Sample
-from fusionkit.io.atomic_write import make_folder
-from fusionkit.io.images import SUFFIXES, read_image, to_float, write_image
-from fusionkit.io.metadata import Metadata, read_metadata
+from fusionkit.inference.fusion import fuse_preprocessed
+from fusionkit.inference.output import OutputFiles
+from fusionkit.inference.preprocessing import PreprocessedPair, preprocess
+from fusionkit.inference.sources import FusionOptions, OpenedSources
+from fusionkit.interfaces import Backbone
 from fusionkit.io.pairs import Pair, find_pairs
-from fusionkit.io.windows import find_windows
+from fusionkit.progress import ProgressBar
 
-__all__ = ["fuse_files", "read_samples"]
+__all__ = ["fuse_files"]
+
+logger = logging.getLogger("fusionkit")
 
 
 def fuse_files(
     model: Backbone,
     sources: Mapping[str, Path],
     out: Path,
+    options: FusionOptions | None = None,
     *,
-    colour: str | None = None,
-    stretch: Stretch = "none",
-    windows: Mapping[str, str | tuple[float, float]] | None = None,
-    resample: bool = False,
-    align: bool = False,
     suffix: str | None = None,
-    progress: Callable[[int, int, Path], None] = lambda done, total, path: None,
-    say: Callable[[str], None] = lambda line: None,
+    show_progress: bool = False,
 ) -> list[Path]:
     """Fuse files or folders; all pairs and the output are checked before the first is fused.
 
-    What the camera wrote about the colour source, else about the first, is kept: EXIF with time,
-    place and camera, and the colour profile.
+    Changes to the sources that nobody asked for in so many words are logged: windows before the
+    first pair is fused, new sizes and shifts after the last. The metadata of the colour source, or
+    of the first source if none has colour, is kept: EXIF with time, place and camera, and the
+    colour profile.
 
     Args:
-        model: A backbone.
-        sources: Modality name -> file, or folder of files paired by stem.
+        model: A backbone, on any device.
+        sources: Modality name -> file, or folder of files that are paired by stem.
         out: For files: a file if it ends like an image, else a folder. For folders: a folder.
-        colour: See ``fusionkit.fuse``.
-        stretch: See ``fusionkit.fuse``.
-        windows: Modality -> (low, high), or ``LOW:HIGH``, ``LOW%:HIGH%`` (percentiles of all images
-            of the modality together) or ``full`` (the range of the type). By default grey images
-            that use a narrow part of 16 bits, or floats outside [0, 1], get ``0.5%:99.5%``.
-        resample: See ``fusionkit.fuse``.
-        align: See ``fusionkit.fuse``.
-        suffix: Format of the results in a folder, as ``.png``; by default that of the source whose
-            colour or depth they have, but PNG for JPEG, so as not to compress twice.
-        progress: Called with how many are done, how many there are, and the file written.
-        say: Called with a line for each thing done to sources that was not asked for in so many
-            words: windows before the first is fused, sizes and shifts after the last.
+        options: How to fuse them.
+        suffix: Format of the results in a folder, such as ``.png``; see ``OutputFiles``.
+        show_progress: Show a progress bar on the error output.
 
     Returns:
-        The files written, each whole or not at all.
+        The files written, in the order of the pairs.
 
     Raises:
-        FusionkitError: for pairs that don't fit, or an output that can't be written, can't hold
-            the pixels, or would replace a source.
+        FusionkitError: for sources that make no pairs, options that don't fit them, or an output
+            that can't be written, can't hold the pixels, or would replace a source.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import fusionkit as fk
+        >>> from fusionkit.io.images import write_image
+        >>> average = fk.build("backbone", name="average")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sources = {name: Path(folder, f"{name}.png") for name in ("infrared", "visible")}
+        ...     for path in sources.values():
+        ...         write_image(path, np.zeros((20, 30), np.uint8))
+        ...     [path.name for path in fuse_files(average, sources, Path(folder, "fused.png"))]
+        ['fused.png']
     """
-    check_stretch(stretch)
-    check_colour(sources, colour)
-    if suffix is not None and suffix.lower() not in SUFFIXES:
-        raise FusionkitError(f"suffix: expected one of {', '.join(SUFFIXES)}, found {suffix!r}")
-    pairs = find_pairs(sources, resample=resample)
-    for pair in pairs:
-        for modality, size in pair.sizes.items():
-            if min(size) < SMALLEST:
-                raise FusionkitError(
-                    f"{pair.paths[modality]} has {size[0]}x{size[1]} pixels; "
-                    f"at least {SMALLEST}x{SMALLEST} are needed"
-                )
-    single = all(path.is_file() for path in sources.values())
-    to_file = single and out.suffix.lower() in SUFFIXES
-    _check_apart(pairs, out, to_file)
-    if to_file and out.is_dir():
-        raise FusionkitError(f"expected a file to write, found the folder {out}")
-    files = {modality: [pair.paths[modality] for pair in pairs] for modality in sources}
-    used, lines = find_windows(files, windows or {})
-    make_folder(out.parent if to_file else out)
-    for line in lines:
-        say(line)
+    options = options or FusionOptions()
+    pairs = find_pairs(sources, resample=options.resample)
+    as_file = all(path.is_file() for path in sources.values())
+    output = OutputFiles(out, pairs, suffix=suffix, as_file=as_file)
+    opened = OpenedSources(pairs, options)
+    output.make_folder()
     written: list[Path] = []
     changes = _Changes()
-    for index, pair in enumerate(pairs, start=1):
-        images = {modality: read_image(path) for modality, path in pair.paths.items()}
-        try:
-            prepared = prepare(images, colour=colour, windows=used, resampled=resample, align=align)
-            fused = fuse_prepared(model, prepared, images[prepared.kept].dtype, stretch, pair.id)
-        except FusionkitError as error:
-            raise FusionkitError(f"{pair.id}: {error}") from None
-        source = pair.paths[prepared.kept]
-        target = out if to_file else out / (pair.id + (suffix or _suffix(source)))
-        write_image(target, fused, _metadata(source, rgb=fused.ndim == 3))
-        written.append(target)
-        changes.count(pair, prepared)
-        progress(index, len(pairs), target)
-    for line in changes.lines():
-        say(line)
+    with ProgressBar("fusing", len(pairs), visible=show_progress) as bar:
+        for pair in opened.pairs:
+            scene = preprocess(pair, opened)
+            try:
+                fused = fuse_preprocessed(model, scene, options.stretch)
+            except FusionkitError as error:
+                raise FusionkitError(f"{pair.id}: {error}") from None
+            written.append(output.write(pair, scene.reference_modality, fused))
+            changes.count(pair, scene)
+            bar.step()
+    changes.log()
     return written
 
 
 class _Changes:
-    """Counts what was done to sources so that they fit."""
+    """Counts what was done to the sources to make them fit."""
 
     def __init__(self) -> None:
         self._resampled: Counter[tuple[str, tuple[int, int], tuple[int, int]]] = Counter()
@@ -120,73 +97,31 @@ class _Changes:
         self._unsure: Counter[str] = Counter()
         self._moved: dict[str, list[float]] = {}
 
-    def count(self, pair: Pair, prepared: Prepared) -> None:
-        height, width = next(iter(prepared.luma.values())).shape[-2:]
+    def count(self, pair: Pair, scene: PreprocessedPair) -> None:
+        height, width = next(iter(scene.sample.images.values())).shape[-2:]
         for modality, size in pair.sizes.items():
             if size != (height, width):
                 self._resampled[modality, size, (height, width)] += 1
-        for modality, shift in prepared.shifts.items():
+        for modality, shift in scene.shifts.items():
             self._pairs[modality] += 1
             self._unsure[modality] += shift is None
             self._moved.setdefault(modality, [])
-        for modality, length in prepared.moved.items():
+        for modality, length in scene.moved.items():
             self._moved[modality].append(length)
 
-    def lines(self) -> Iterator[str]:
+    def log(self) -> None:
         for (modality, old, new), count in self._resampled.items():
-            yield (
+            logger.info(
                 f"{modality}: {_images(count)} of {old[0]}x{old[1]} resampled to {new[0]}x{new[1]}"
             )
         for modality, lengths in self._moved.items():
             by = f", by {median(lengths):.1f} pixels in the median" if lengths else ""
             unsure = self._unsure[modality]
-            yield (
+            logger.info(
                 f"{modality}: {len(lengths)} of {_images(self._pairs[modality])} moved{by}"
-                + (f"; {unsure} left, as no shift was to be trusted" if unsure else "")
+                + (f"; {unsure} left, because no reliable shift was found" if unsure else "")
             )
 
 
 def _images(count: int) -> str:
     return f"{count} image{'s' if count > 1 else ''}"
-
-
-def read_samples(pairs: Iterable[Pair]) -> Iterator[Sample]:
-    """Yield pairs of files as samples: the luminance of each source, and no colour."""
-    for pair in pairs:
-        luma: dict[str, Tensor] = {}
-        for modality, path in pair.paths.items():
-            values = torch.from_numpy(to_float(read_image(path)))
-            luma[modality] = (
-                values[None]
-                if values.ndim == 2
-                else split_chroma(values.movedim(-1, 0).contiguous())[0]
-            )
-        yield Sample(pair.id, luma)
-
-
-def _suffix(source: Path) -> str:
-    """Keep the format of the source that gave colour and depth, but never lose by it.
-
-    Compressing a second time would cost quality and change every score, so that JPEG becomes PNG.
-    """
-    return ".png" if source.suffix.lower() in (".jpg", ".jpeg") else source.suffix
-
-
-def _metadata(source: Path, *, rgb: bool) -> Metadata:
-    """Return what the camera wrote; the profile only where its colours are those of the result."""
-    found = read_metadata(source)
-    if rgb and found.profile is not None and found.profile[16:20] == b"RGB ":
-        return found
-    return replace(found, profile=None)
-
-
-def _check_apart(pairs: Sequence[Pair], out: Path, to_file: bool) -> None:
-    """Refuse to write over a source, or beside it under its stem, where pairing would stumble."""
-    for pair in pairs:
-        for path in pair.paths.values():
-            if to_file and out.resolve() == path.resolve():
-                raise FusionkitError(f"the output {out} is one of the sources; name another file")
-            if not to_file and (out.resolve(), pair.id) == (path.parent.resolve(), path.stem):
-                raise FusionkitError(
-                    f"the output folder {out} holds the source {path.name}; name another folder"
-                )

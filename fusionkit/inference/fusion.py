@@ -1,86 +1,82 @@
-"""Fuses numpy images: any size, colour and bit depth kept."""
+"""Fuses the images of one scene: any size, with the colour and bit depth of the sources."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.colour import join_chroma
 from fusionkit.functional.stretching import Stretch, stretched
-from fusionkit.inference.preprocessing import SMALLEST, Prepared, colour_of, prepare
-from fusionkit.interfaces import Backbone, Sample
-from fusionkit.io.images import from_float
+from fusionkit.inference.preprocessing import PreprocessedPair, preprocess
+from fusionkit.inference.sources import FusionOptions, OpenedSources
+from fusionkit.interfaces import Backbone
+from fusionkit.io.images import ImageLike, from_float
+from fusionkit.io.pairs import pair_images
 
-__all__ = ["SMALLEST", "check_stretch", "colour_of", "fuse", "fuse_prepared"]
+__all__ = ["fuse_images", "fuse_preprocessed"]
 
 
-def fuse(
+def fuse_images(
     model: Backbone,
-    images: Mapping[str, NDArray[Any]],
+    images: Mapping[str, ImageLike],
+    options: FusionOptions | None = None,
     *,
-    colour: str | None = None,
-    stretch: Stretch = "none",
-    windows: Mapping[str, tuple[float, float]] | None = None,
-    resample: bool = False,
-    align: bool = False,
     name: str = "image",
 ) -> NDArray[Any]:
     """Fuse registered images of one scene in one pass, whatever their size.
 
-    Luminance is fused; the chroma of one source is put back. The result is RGB if there is such
-    a source, else grey: sources that are grey, though stored as RGB, give a grey (h, w) result,
-    unless ``colour`` names one of them.
+    ``fusionkit.fuse`` does the same, and takes the names of models and of their sources.
 
     Args:
         model: A backbone, on any device.
-        images: Modality name -> (h, w) or (h, w, 3), uint8, uint16, or float in [0, 1]; at least
-            16 x 16 pixels.
-        colour: Modality whose chroma and depth the result has; ``none`` for a grey result with
-            the depth of the first source; by default the source with real colour (several: the
-            one called visible, else the first), else as ``none``.
-        stretch: ``minmax`` stretches the fused luminance to the whole range, as EMMA's official
-            script does before it saves; it changes EN, SD, SF and AG.
-        windows: Modality -> (low, high) in the units of its pixels: ``low`` becomes 0, ``high`` 1,
-            and floats of any range will do; by default the range of the type.
-        resample: Bring sources of unequal size but one aspect ratio to the size of the colour
-            source, else of the largest; by default they are refused.
-        align: Move the sources by a translation of up to 32 pixels onto the colour source, else
-            onto the first, where one can be found that is to be trusted.
-        name: File stem of the scene, for backbones that look results up by it.
+        images: Modality name -> file, Pillow image, or array (h, w) or (h, w, 3) of uint8, uint16
+            or float in [0, 1]; at least 16 x 16 pixels.
+        options: How to fuse them.
+        name: File stem of the scene, for backbones that look up results by it.
 
     Returns:
-        (h, w) or (h, w, 3) with the size and dtype of the colour source or the first; floats in
-        [0, 1].
+        (h, w) or (h, w, 3) with the size and dtype of the colour source, or of the first source if
+        none has colour; floats in [0, 1].
 
     Raises:
         FusionkitError: for fewer than two sources, unequal sizes, pixels that are no image, or a
             model that gives NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> import fusionkit as fk
+        >>> average = fk.build("backbone", name="average")
+        >>> dark, bright = np.zeros((16, 16), np.uint8), np.full((16, 16), 100, np.uint8)
+        >>> int(fuse_images(average, {"infrared": dark, "visible": bright})[0, 0])
+        50
     """
-    check_stretch(stretch)
-    prepared = prepare(images, colour=colour, windows=windows, resampled=resample, align=align)
-    return fuse_prepared(model, prepared, images[prepared.kept].dtype, stretch, name)
+    options = options or FusionOptions()
+    pair = pair_images(images, name=name, resample=options.resample)
+    sources = OpenedSources([pair], options)
+    return fuse_preprocessed(model, preprocess(pair, sources), options.stretch)
 
 
-def fuse_prepared(
-    model: Backbone, prepared: Prepared, dtype: DTypeLike, stretch: Stretch, name: str
-) -> NDArray[Any]:
-    """Fuse sources that ``prepare`` made fit; see ``fuse``."""
-    fused = model.fuse(Sample(name, dict(prepared.luma)))
+def fuse_preprocessed(model: Backbone, pair: PreprocessedPair, stretch: Stretch) -> NDArray[Any]:
+    """Fuse a pair that ``preprocess`` made; see ``fuse_images`` for the result.
+
+    Args:
+        model: A backbone, on any device.
+        pair: Luminance and chroma.
+        stretch: ``none`` or ``minmax``.
+
+    Raises:
+        FusionkitError: if the model gives NaN or infinite values.
+    """
+    fused = model.fuse(pair.sample)
     if not fused.isfinite().all():
         raise FusionkitError(
-            f"the backbone {model.name!r} gave NaN or infinite values for {name}; "
-            f"its weights are damaged or its training diverged"
+            f"expected finite values from the backbone {model.name!r}, found NaN or infinite ones "
+            f"for {pair.sample.id}; its weights are damaged or its training diverged, so use others"
         )
     fused = stretched(fused, stretch)
-    if prepared.chroma is None:
-        return from_float(fused[0].numpy(), dtype)
-    return from_float(join_chroma(fused, prepared.chroma).movedim(0, -1).numpy(), dtype)
-
-
-def check_stretch(stretch: str) -> None:
-    """Refuse a stretch that there is not."""
-    if stretch not in ("none", "minmax"):
-        raise FusionkitError(f"stretch: expected none or minmax, found {stretch!r}")
+    if pair.sample.chroma is None:
+        return from_float(fused[0].numpy(), pair.dtype)
+    return from_float(join_chroma(fused, pair.sample.chroma).movedim(0, -1).numpy(), pair.dtype)

@@ -1,173 +1,154 @@
-"""What arrays go through before they are fused: windows, luminance, one size, one place."""
+"""Turns opened images into what networks fuse: luminance of one size, in one place."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from fusionkit.errors import FusionkitError, nearest
-from fusionkit.functional.colour import split_chroma
-from fusionkit.functional.resampling import resample, same_field
+from fusionkit.errors import FusionkitError
+from fusionkit.functional.colour import channels_first, split_chroma
+from fusionkit.functional.resampling import resample
 from fusionkit.functional.translation import estimate_shift, translate
+from fusionkit.inference.sources import OpenedSources
+from fusionkit.interfaces import Sample
 from fusionkit.io.images import has_colour, to_float
-from fusionkit.io.windows import apply_window, check_windows
+from fusionkit.io.pairs import Pair
+from fusionkit.io.windows import apply_window
 
-__all__ = ["SMALLEST", "Prepared", "check_colour", "colour_of", "prepare"]
+__all__ = ["PreprocessedPair", "preprocess", "read_samples", "to_sample"]
 
-SMALLEST = 16
-"""Least height and width in pixels of an image to fuse."""
 LEAST_SHIFT = 0.5
-"""Pixels; less is not worth what interpolation blurs."""
+"""Shifts below this many pixels are not applied: they gain less than interpolation blurs."""
+
+Images = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Sources of one scene that can be fused.
+class PreprocessedPair:
+    """A pair that a network can fuse.
 
     Attributes:
-        luma: Modality -> (1, h, w) in [0, 1], all of one size.
-        chroma: (2, h, w) of the source whose colour the result has, None for a grey result.
-        kept: The modality that the result has its type from, and its colour if there is chroma.
-        shifts: Modality -> (rows, columns) in pixels by which it was found to be off, None if that
-            could not be found out; empty if it was not looked for. Those of half a pixel and more
-            were applied.
+        sample: The luminance of each source, all of one size, and the chroma of the result; no
+            chroma for a grey result.
+        reference_modality: The source that gives the result its type, and its colour if there is
+            chroma. The others are moved onto it.
+        dtype: Type of the pixels of the result.
+        shifts: Modality -> (rows, columns) in pixels from its image to the reference, None if no
+            reliable shift was found; empty if none was looked for.
     """
 
-    luma: Mapping[str, Tensor]
-    chroma: Tensor | None
-    kept: str
+    sample: Sample
+    reference_modality: str
+    dtype: np.dtype[Any]
     shifts: Mapping[str, tuple[float, float] | None]
 
     @property
     def moved(self) -> dict[str, float]:
-        """Modality -> length in pixels of the shift that was applied."""
+        """Modality -> length in pixels of the shift that was applied to it."""
         lengths = {name: math.hypot(*s) for name, s in self.shifts.items() if s is not None}
         return {name: length for name, length in lengths.items() if length >= LEAST_SHIFT}
 
 
-def prepare(
-    images: Mapping[str, NDArray[Any]],
-    *,
-    colour: str | None = None,
-    windows: Mapping[str, tuple[float, float]] | None = None,
-    resampled: bool = False,
-    align: bool = False,
-) -> Prepared:
-    """Return images of one scene as luminance of one size, in one place.
+def preprocess(pair: Pair, sources: OpenedSources) -> PreprocessedPair:
+    """Read a pair and make luminance of one size of it, in one place.
 
     Args:
-        images: See ``fusionkit.fuse``.
-        colour: See ``fusionkit.fuse``.
-        windows: See ``fusionkit.fuse``.
-        resampled: Bring sources of another size to that of the colour source, else of the largest.
-        align: Move sources onto the colour source, else onto the first.
+        pair: One of ``sources.pairs``.
+        sources: Windows and options.
 
     Raises:
-        FusionkitError: for what is no image, or sizes that don't fit.
+        FusionkitError: for a damaged file, pixels of an unknown type, NaN, or floats outside
+            [0, 1] that have no window.
+
+    Example:
+        >>> from fusionkit.inference.sources import FusionOptions
+        >>> from fusionkit.io.pairs import pair_images
+        >>> pair = pair_images({"infrared": np.zeros((20, 30)), "visible": np.ones((20, 30, 3))})
+        >>> found = preprocess(pair, OpenedSources([pair], FusionOptions()))
+        >>> found.sample.images["visible"].shape, found.reference_modality
+        (torch.Size([1, 20, 30]), 'infrared')
     """
-    windows = windows or {}
-    if len(images) < 2:
-        raise FusionkitError(f"expected two or more sources, found {', '.join(images) or 'none'}")
-    check_windows(windows, list(images))
-    for modality, image in images.items():
-        _check_image(modality, image)
-    kept = colour_of(images, colour)
-    size = _common_size(images, kept, resampled)
-    luma: dict[str, Tensor] = {}
-    chroma: Tensor | None = None
-    for modality, image in images.items():
+    images = {modality: image.read() for modality, image in pair.images.items()}
+    colour = sources.options.colour or _find_colour(images)
+    scaled = {}
+    for modality, pixels in images.items():
         try:
-            pixels = (
-                apply_window(image, windows[modality]) if modality in windows else to_float(image)
+            scaled[modality] = (
+                apply_window(pixels, sources.windows[modality])
+                if modality in sources.windows
+                else to_float(pixels)
             )
         except FusionkitError as error:
-            raise FusionkitError(f"{modality}: {error}") from None
-        values = torch.from_numpy(pixels)
-        if values.ndim == 2:
-            luma[modality] = values[None]
-        else:
-            luma[modality], colours = split_chroma(values.movedim(-1, 0).contiguous())
-            chroma = colours if modality == kept else chroma
-        if image.shape[:2] != size:
+            raise FusionkitError(f"{pair.images[modality].name}: {error}") from None
+    sample = _split(pair.id, scaled, colour)
+    luma = dict(sample.images)
+    size = pair.sizes.get(colour) or max(pair.sizes.values(), key=math.prod)
+    for modality, found in pair.sizes.items():
+        if found != size:
             luma[modality] = resample(luma[modality], size)
+    reference = colour if colour in luma else next(iter(luma))
     shifts: dict[str, tuple[float, float] | None] = {}
-    if align:
-        reference = kept or next(iter(luma))
+    if sources.options.align:
         for modality in luma:
             if modality != reference:
                 shifts[modality] = estimate_shift(luma[reference], luma[modality])
-    prepared = Prepared(luma, chroma, kept or next(iter(images)), shifts)
-    for modality in prepared.moved:
+    result = PreprocessedPair(
+        Sample(pair.id, luma, chroma=sample.chroma), reference, images[reference].dtype, shifts
+    )
+    for modality in result.moved:
         luma[modality] = translate(luma[modality], *(shifts[modality] or (0.0, 0.0)))
-    return prepared
+    return result
 
 
-def colour_of(images: Mapping[str, NDArray[Any]], colour: str | None) -> str | None:
-    """Return the modality whose colour the result keeps, None for a grey result.
+def read_samples(pairs: Iterable[Pair]) -> Iterator[Sample]:
+    """Yield pairs as samples, each scaled by the range of its type; see ``to_sample``.
 
     Raises:
-        FusionkitError: if ``colour`` names no source.
+        FusionkitError: for a file that can't be read.
     """
-    check_colour(images, colour)
-    if colour is not None:
-        return None if colour == "none" else colour
+    for pair in pairs:
+        yield to_sample(pair.id, {name: image.read() for name, image in pair.images.items()})
+
+
+def to_sample(name: str, images: Images) -> Sample:
+    """Return the luminance of each image, and the chroma of the source with colour if there is one.
+
+    Args:
+        name: Name of the scene.
+        images: Modality -> (h, w) or (h, w, 3), uint8, uint16 or float in [0, 1]; all of one size.
+
+    Raises:
+        FusionkitError: for other pixels; names the modality.
+
+    Example:
+        >>> rgb = np.array([[[255, 0, 0]]], np.uint8)
+        >>> sample = to_sample("red", {"infrared": rgb[..., 0], "visible": rgb})
+        >>> [round(float(x), 3) for x in sample.images.values()], sample.chroma.shape
+        ([1.0, 0.299], torch.Size([2, 1, 1]))
+    """
+    scaled = {}
+    for modality, pixels in images.items():
+        try:
+            scaled[modality] = to_float(pixels)
+        except FusionkitError as error:
+            raise FusionkitError(f"{modality}: {error}") from None
+    return _split(name, scaled, _find_colour(images))
+
+
+def _split(name: str, images: Mapping[str, NDArray[np.float32]], colour: str) -> Sample:
+    luma, chroma = {}, None
+    for modality, pixels in images.items():
+        luma[modality], found = split_chroma(channels_first(pixels))
+        chroma = found if modality == colour else chroma
+    return Sample(name, luma, chroma=chroma)
+
+
+def _find_colour(images: Images) -> str:
+    """Return the modality whose colour the result has; ``none`` if all sources are grey."""
     coloured = [modality for modality, image in images.items() if has_colour(image)]
-    return "visible" if "visible" in coloured else next(iter(coloured), None)
-
-
-def check_colour(modalities: Iterable[str], colour: str | None) -> None:
-    """Refuse a colour source that is none of the modalities.
-
-    Raises:
-        FusionkitError: with the nearest name.
-    """
-    names = list(modalities)
-    if colour not in (None, "none", *names):
-        raise FusionkitError(
-            f"colour: expected none or one of the sources {', '.join(names)}, found {colour!r}"
-            + nearest(colour, ["none", *names])
-        )
-
-
-def _common_size(
-    images: Mapping[str, NDArray[Any]], kept: str | None, resampled: bool
-) -> tuple[int, int]:
-    sizes = {modality: (image.shape[0], image.shape[1]) for modality, image in images.items()}
-    if len(set(sizes.values())) == 1:
-        return next(iter(sizes.values()))
-    described = ", ".join(f"{modality} {h}x{w}" for modality, (h, w) in sizes.items())
-    if not resampled:
-        raise FusionkitError(
-            f"the sources have unequal sizes (height x width): {described}; "
-            f"register them pixel by pixel first, or let resample=True scale them if they show "
-            f"the same field of view"
-        )
-    largest = max(sizes.values(), key=math.prod)
-    size = sizes[kept] if kept else largest
-    if not all(same_field(size, other) for other in sizes.values()):
-        raise FusionkitError(
-            f"the sources have unequal aspect ratios (height x width): {described}; they must "
-            f"show the same field of view to be resampled, so crop them alike"
-        )
-    return size
-
-
-def _check_image(modality: str, image: NDArray[Any]) -> None:
-    if not isinstance(image, np.ndarray):
-        raise FusionkitError(f"{modality}: expected a numpy array, found {type(image).__name__}")
-    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-        raise FusionkitError(
-            f"{modality}: expected an image of shape (h, w) or (h, w, 3), found {image.shape}"
-        )
-    if min(image.shape[:2]) < SMALLEST:
-        raise FusionkitError(
-            f"{modality}: expected at least {SMALLEST}x{SMALLEST} pixels, "
-            f"found {image.shape[0]}x{image.shape[1]}"
-        )
+    return "visible" if "visible" in coloured else next(iter(coloured), "none")

@@ -1,7 +1,9 @@
-"""Image files: PNG, JPEG, TIFF and BMP, 8 and 16 bit or float, grey and colour."""
+"""Reads and writes images: PNG, JPEG, TIFF and BMP, 8 bit, 16 bit or float, grey or RGB."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,18 @@ from PIL import Image
 
 from fusionkit.errors import FusionkitError
 from fusionkit.io.atomic_write import atomic_write
-from fusionkit.io.decoding import TIFF, decode, decoded_dtype, decoded_size
+from fusionkit.io.decoding import TIFF, decode, decode_pillow, read_header
 from fusionkit.io.metadata import Metadata, add_to_png, add_to_tiff, tiff_tags
 
 __all__ = [
     "SUFFIXES",
+    "ImageLike",
+    "OpenedImage",
     "from_float",
     "has_colour",
-    "image_dtype",
     "image_size",
     "list_images",
+    "open_image",
     "read_image",
     "to_float",
     "write_image",
@@ -31,46 +35,140 @@ __all__ = [
 Array = NDArray[np.generic]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-"""The file formats that are read and written."""
+"""The file formats that can be read and written."""
+
+ImageLike = str | os.PathLike[str] | Image.Image | NDArray[Any]
+"""An image as users have it: a file, a Pillow image or an array (h, w) or (h, w, 3)."""
 
 _EIGHT_BIT_ONLY = (".jpg", ".jpeg", ".bmp")
+
+
+@dataclass(frozen=True)
+class OpenedImage:
+    """An image whose size and type are known, and whose pixels are read when they are needed.
+
+    ``open_image`` makes it.
+
+    Attributes:
+        name: Name for messages: the path of a file, else what the caller calls the image.
+        size: (h, w) in pixels, upright.
+        dtype: Type of the pixels: uint8, uint16 or float.
+        path: The file; None for an image in memory.
+        pixels: The pixels of an image in memory; None for a file.
+    """
+
+    name: str
+    size: tuple[int, int]
+    dtype: np.dtype[Any]
+    path: Path | None = None
+    pixels: Array | None = None
+
+    def read(self) -> Array:
+        """Return the pixels: (h, w) or (h, w, 3).
+
+        Raises:
+            FusionkitError: if the file is damaged, or has NaN or infinite pixels.
+        """
+        if self.path is not None:
+            return decode(self.path)
+        assert self.pixels is not None
+        return self.pixels
+
+
+def open_image(image: ImageLike, name: str = "image") -> OpenedImage:
+    """Open a file, a Pillow image or an array; of a file only the header is read.
+
+    Args:
+        image: A path, a Pillow image, or an array (h, w) or (h, w, 3).
+        name: What messages call an image that is not a file.
+
+    Raises:
+        FusionkitError: if the file does not exist, is damaged or has an unknown format, or the
+            object is no image.
+
+    Example:
+        >>> opened = open_image(np.zeros((20, 30, 3), np.uint8))
+        >>> opened.size, opened.dtype, opened.path
+        ((20, 30), dtype('uint8'), None)
+    """
+    if isinstance(image, (str, os.PathLike)):
+        path = Path(image)
+        _check_file(path)
+        header = read_header(path)
+        return OpenedImage(str(path), header.size, header.dtype, path=path)
+    if isinstance(image, Image.Image):
+        image = decode_pillow(image)
+    if not isinstance(image, np.ndarray):
+        raise FusionkitError(
+            f"{name}: expected a path, a Pillow image or a numpy array, "
+            f"found {type(image).__name__}"
+        )
+    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise FusionkitError(
+            f"{name}: expected an image of shape (h, w) or (h, w, 3), found {image.shape}; "
+            f"give the channels last, one image at a time"
+        )
+    return OpenedImage(name, (image.shape[0], image.shape[1]), image.dtype, pixels=image)
 
 
 def read_image(path: Path) -> Array:
     """Read an image as it is stored.
 
-    Transparency is dropped, a palette is expanded, the orientation of the camera (EXIF) applied.
-    Grey stored as RGB stays RGB.
+    Transparency is dropped, a palette is expanded, and the orientation of the camera (EXIF) is
+    applied. Grey stored as RGB stays RGB.
+
+    Args:
+        path: A file with one of ``SUFFIXES``.
 
     Returns:
         (h, w) or (h, w, 3); uint8, uint16, or float32 for TIFF with floating-point pixels.
 
     Raises:
-        FusionkitError: if there is no such file, it is damaged, of an unknown format, or holds
+        FusionkitError: if the file does not exist, is damaged, has an unknown format, or holds
             NaN or infinite values.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "black.png"
+        ...     write_image(path, np.zeros((2, 3), np.uint16))
+        ...     read_image(path)
+        array([[0, 0, 0],
+               [0, 0, 0]], dtype=uint16)
     """
     _check_file(path)
     return decode(path)
 
 
 def write_image(path: Path, image: Array, metadata: Metadata | None = None) -> None:
-    """Write an image; the suffix says the format; the file appears whole or not at all.
+    """Write an image in the format of the suffix; the file appears whole or not at all.
 
     Args:
         path: ``.png`` (8, 16 bit), ``.jpg`` or ``.bmp`` (8 bit), ``.tif`` (8, 16 bit, float32).
-        image: (h, w) or (h, w, 3).
-        metadata: Written beside the pixels, with orientation 1; ``.bmp`` holds none.
+        image: (h, w) or (h, w, 3); uint8, uint16 or float32.
+        metadata: Metadata to write with the pixels, as upright; ``.bmp`` holds none.
 
     Raises:
         FusionkitError: if the format can't hold the image, or the folder can't be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_image(Path(folder) / "a.tif", np.zeros((2, 3), np.float32))
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['a.tif']
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise FusionkitError(
-            f"{path}: expected one of the formats {', '.join(SUFFIXES)}, found {suffix or 'none'}"
+            f"{path}: expected one of the formats {', '.join(SUFFIXES)}, "
+            f"found {suffix or 'no suffix'}"
         )
     if image.dtype not in (np.uint8, np.uint16, np.float32):
-        raise FusionkitError(f"{path}: expected uint8, uint16 or float32, found {image.dtype}")
+        raise FusionkitError(
+            f"{path}: expected pixels of uint8, uint16 or float32, found {image.dtype}; "
+            f"convert them with from_float"
+        )
     if suffix in _EIGHT_BIT_ONLY and image.dtype != np.uint8:
         raise FusionkitError(
             f"{path}: {suffix} holds 8 bits per channel, the image is {image.dtype}; "
@@ -96,7 +194,7 @@ def _write_tiff(path: Path, image: Array, metadata: Metadata | None) -> None:
     if metadata is None or metadata == Metadata():
         tifffile.imwrite(path, image, photometric=kind)
         return
-    # No note of the array's shape in the description, which is the camera's.
+    # The description is the camera's, so tifffile must not write the array's shape into it.
     tifffile.imwrite(path, image, photometric=kind, metadata=None, software=False, extratags=tags)
     add_to_tiff(path, metadata, image.shape[:2])
 
@@ -106,65 +204,89 @@ def _write_other(path: Path, image: Array, suffix: str, metadata: Metadata) -> N
     if image.dtype == np.uint16:
         path.write_bytes(add_to_png(bytes(imagecodecs.png_encode(image)), metadata, size))
         return
-    kept: dict[str, Any] = {"exif": metadata.exif(size), "icc_profile": metadata.profile}
-    kept = {name: value for name, value in kept.items() if value is not None}
+    written: dict[str, Any] = {"exif": metadata.exif(size), "icc_profile": metadata.profile}
+    written = {name: value for name, value in written.items() if value is not None}
     if suffix in (".jpg", ".jpeg"):
-        Image.fromarray(image).save(path, quality=95, subsampling=0, **kept)
+        Image.fromarray(image).save(path, quality=95, subsampling=0, **written)
     elif suffix == ".png":
-        Image.fromarray(image).save(path, **kept)
+        Image.fromarray(image).save(path, **written)
     else:
         Image.fromarray(image).save(path)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return (h, w) from the header of a file, as ``read_image`` would give them.
+    """Return the (h, w) of a file without decoding its pixels.
+
+    Args:
+        path: A file with one of ``SUFFIXES``.
 
     Raises:
-        FusionkitError: as ``read_image``, for what the header shows.
+        FusionkitError: as ``read_image``, for problems that show in the header.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.png"
+        ...     write_image(path, np.zeros((2, 3), np.uint8))
+        ...     image_size(path)
+        (2, 3)
     """
-    _check_file(path)
-    return decoded_size(path)
-
-
-def image_dtype(path: Path) -> np.dtype[Any]:
-    """Return uint8, uint16 or float32 from the header of a file, as ``read_image`` would give.
-
-    Raises:
-        FusionkitError: as ``read_image``, for what the header shows.
-    """
-    _check_file(path)
-    return decoded_dtype(path)
+    return open_image(path).size
 
 
 def has_colour(image: Array) -> bool:
-    """Return whether an image (h, w) or (h, w, 3) is more than grey stored as RGB."""
+    """Return whether an image is in colour, and not grey stored as RGB.
+
+    Args:
+        image: (h, w) or (h, w, 3).
+
+    Example:
+        >>> grey = np.full((2, 2, 3), 7)
+        >>> has_colour(grey), has_colour(grey * [1, 1, 2])
+        (False, True)
+    """
     return image.ndim == 3 and bool((image != image[..., :1]).any())
 
 
 def list_images(folder: Path) -> dict[str, Path]:
     """Return stem -> path of the images in a folder, sorted by stem.
 
+    Args:
+        folder: A folder; files with other suffixes and hidden files are left out.
+
     Raises:
-        FusionkitError: if it is no folder, has no images, or two of one stem.
+        FusionkitError: if the folder does not exist, has no images, or has two with one stem.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("b.png", "a.tif", "notes.txt"):
+        ...         (Path(folder) / name).touch()
+        ...     list(list_images(Path(folder)))
+        ['a', 'b']
     """
     try:
         if not folder.exists():
-            raise FusionkitError(f"there is no folder {folder}")
+            raise FusionkitError(f"the folder {folder} does not exist; check the path")
         if not folder.is_dir():
             raise FusionkitError(f"expected a folder of images, found the file {folder}")
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     except PermissionError:
-        raise FusionkitError(f"the folder {folder} can't be read: permission denied") from None
-    # Files that begin with a dot are other programs' leftovers.
+        raise FusionkitError(
+            f"the folder {folder} can't be read: permission denied; allow reading it (chmod +rx)"
+        ) from None
+    # Hidden files are leftovers of other programs.
     paths = [path for path in paths if not path.name.startswith(".")]
     if not paths:
-        raise FusionkitError(f"the folder {folder} has no images ({', '.join(SUFFIXES)})")
+        raise FusionkitError(
+            f"expected images ({', '.join(SUFFIXES)}) in the folder {folder}, found none"
+        )
     images: dict[str, Path] = {}
     for path in paths:
         if path.stem in images:
             raise FusionkitError(
                 f"the folder {folder} has two images called {path.stem!r}: "
-                f"{images[path.stem].name} and {path.name}"
+                f"{images[path.stem].name} and {path.name}; rename or remove one"
             )
         images[path.stem] = path
     return dict(sorted(images.items()))
@@ -173,8 +295,15 @@ def list_images(folder: Path) -> dict[str, Path]:
 def to_float(image: Array) -> NDArray[np.float32]:
     """Return pixels as float32 in [0, 1], scaled by the range of their type.
 
+    Args:
+        image: Any shape; uint8, uint16, or float in [0, 1].
+
     Raises:
-        FusionkitError: for a type that has no such range, NaN, or floats outside [0, 1].
+        FusionkitError: for another type, NaN or infinite values, or floats outside [0, 1].
+
+    Example:
+        >>> to_float(np.array([0, 51, 255], np.uint8)).tolist()
+        [0.0, 0.20000000298023224, 1.0]
     """
     if image.dtype == np.uint8:
         return image.astype(np.float32) / np.float32(255)
@@ -182,10 +311,11 @@ def to_float(image: Array) -> NDArray[np.float32]:
         return image.astype(np.float32) / np.float32(65535)
     if image.dtype not in (np.float16, np.float32, np.float64):
         raise FusionkitError(
-            f"expected an image of uint8, uint16 or float in [0, 1], found {image.dtype}"
+            f"expected an image of uint8, uint16 or float in [0, 1], found {image.dtype}; "
+            f"convert it first"
         )
     if not np.isfinite(image).all():
-        raise FusionkitError("the image has NaN or infinite values")
+        raise FusionkitError("expected finite pixels, found NaN or infinite values; replace them")
     low, high = float(image.min()), float(image.max())
     if low < 0 or high > 1:
         raise FusionkitError(
@@ -195,7 +325,16 @@ def to_float(image: Array) -> NDArray[np.float32]:
 
 
 def from_float(image: NDArray[np.floating[Any]], dtype: DTypeLike) -> Array:
-    """Return pixels in [0, 1] as a type of image: rounded and saturated; floats stay."""
+    """Return pixels in [0, 1] in the type of an image, rounded and saturated.
+
+    Args:
+        image: Any shape, values in [0, 1].
+        dtype: An unsigned integer type, whose whole range is used, or a float type.
+
+    Example:
+        >>> from_float(np.array([0, 0.5, 1.2]), np.uint8).tolist()
+        [0, 128, 255]
+    """
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
         return image.astype(dtype)
@@ -206,11 +345,13 @@ def from_float(image: NDArray[np.floating[Any]], dtype: DTypeLike) -> Array:
 def _check_file(path: Path) -> None:
     try:
         if not path.exists():
-            raise FusionkitError(f"there is no image {path}")
+            raise FusionkitError(f"the image {path} does not exist; check the path")
         if path.is_dir():
             raise FusionkitError(f"expected an image, found the folder {path}")
     except PermissionError:
-        raise FusionkitError(f"{path} can't be read: permission denied") from None
+        raise FusionkitError(
+            f"{path} can't be read: permission denied; allow reading it (chmod +r)"
+        ) from None
     if path.suffix.lower() not in SUFFIXES:
         raise FusionkitError(
             f"{path}: expected one of the formats {', '.join(SUFFIXES)}, "

@@ -1,39 +1,76 @@
-"""Finds which images of several folders belong together: those of one stem."""
+"""Pairs: the images of one scene, one per modality. Files of several folders are paired by stem."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.resampling import same_field
-from fusionkit.io.images import image_size, list_images
+from fusionkit.io.images import ImageLike, OpenedImage, list_images, open_image
 
-__all__ = ["Pair", "find_pairs"]
+__all__ = ["Pair", "find_pairs", "pair_images"]
 
-_SAME_PIXELS = "the images of a pair must be registered pixel by pixel"
+_SAME_PIXELS = "register the images of a pair pixel by pixel first"
 _SAME_FIELD = (
-    "only images of one aspect ratio are resampled; those of a pair must show the same field of "
-    "view, so crop them alike"
+    "only images with one aspect ratio are resampled, because those of a pair must show the same "
+    "field of view; crop them alike"
 )
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The images of one scene.
+    """The images of one scene, whose sizes were checked by ``find_pairs`` or ``pair_images``.
 
     Attributes:
-        id: Their common stem; of a pair of files the stem of the first.
-        paths: Modality name -> file.
-        size: (h, w) of the first image, and of all unless ``sizes`` differ.
-        sizes: Modality name -> (h, w) in pixels.
+        id: Name of the scene: the common stem of its files, or the stem of the first file.
+        images: Modality name -> image.
     """
 
     id: str
-    paths: Mapping[str, Path]
-    size: tuple[int, int]
-    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    images: Mapping[str, OpenedImage]
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Modality name -> file, for the images that are files."""
+        return {name: i.path for name, i in self.images.items() if i.path is not None}
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Modality name -> (h, w) in pixels."""
+        return {name: image.size for name, image in self.images.items()}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the first image, and of all images unless resampling was allowed."""
+        return next(iter(self.images.values())).size
+
+
+def pair_images(
+    images: Mapping[str, ImageLike], *, name: str = "image", resample: bool = False
+) -> Pair:
+    """Open the images of one scene.
+
+    Args:
+        images: Modality name -> file, Pillow image or array.
+        name: Name of the scene.
+        resample: Allow images of different sizes if their aspect ratios are equal.
+
+    Raises:
+        FusionkitError: for fewer than two images, one that can't be opened, or unequal sizes.
+
+    Example:
+        >>> import numpy as np
+        >>> pair_images({"infrared": np.zeros((20, 30)), "visible": np.zeros((20, 30, 3))}).size
+        (20, 30)
+    """
+    _check_count(images)
+    pair = Pair(name, {modality: open_image(image, modality) for modality, image in images.items()})
+    advice = f"{_SAME_PIXELS}, or pass resample=True if they show the same field of view"
+    _check_sizes([pair], resample, advice)
+    return pair
 
 
 def find_pairs(sources: Mapping[str, Path], *, resample: bool = False) -> list[Pair]:
@@ -41,59 +78,88 @@ def find_pairs(sources: Mapping[str, Path], *, resample: bool = False) -> list[P
 
     Args:
         sources: Modality name -> file or folder.
-        resample: Let sizes differ if their aspect ratios don't (see ``same_field``).
+        resample: Allow images of different sizes if their aspect ratios are equal (see
+            ``same_field``).
+
+    Returns:
+        The pairs, sorted by stem.
 
     Raises:
-        FusionkitError: for a missing or empty folder, images without a partner, or a pair whose
-            images differ in size; lists all of them.
+        FusionkitError: for a missing or empty folder, images without a partner, or pairs whose
+            images differ in size; the message lists all of them.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from fusionkit.io.images import write_image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sources = {name: Path(folder) / name for name in ("infrared", "visible")}
+        ...     for path in sources.values():
+        ...         path.mkdir()
+        ...         write_image(path / "street.png", np.zeros((20, 30), np.uint8))
+        ...     [pair.id for pair in find_pairs(sources)]
+        ['street']
     """
-    if len(sources) < 2:
-        raise FusionkitError(f"expected two or more sources, found {', '.join(sources) or 'none'}")
+    _check_count(sources)
     files = [name for name, path in sources.items() if path.is_file()]
     if files and len(files) < len(sources):
         other = next(name for name in sources if name not in files)
         if not sources[other].exists():
-            raise FusionkitError(f"there is no file or folder {sources[other]} ({other})")
+            raise FusionkitError(
+                f"expected a file or folder at {sources[other]} ({other}), found nothing; "
+                f"check the path"
+            )
         raise FusionkitError(
             f"expected files for all sources or folders for all, found the file "
             f"{sources[files[0]]} ({files[0]}) and the folder {sources[other]} ({other})"
         )
-    if files:
-        first = next(iter(sources.values()))
-        return _sized([(first.stem, dict(sources))], resample)
+    groups = {next(iter(sources.values())).stem: sources} if files else _group_by_stem(sources)
+    pairs = [
+        Pair(stem, {name: open_image(path, name) for name, path in paths.items()})
+        for stem, paths in groups.items()
+    ]
+    _check_sizes(pairs, resample, _SAME_PIXELS)
+    return pairs
+
+
+def _group_by_stem(sources: Mapping[str, Path]) -> dict[str, Mapping[str, Path]]:
     folders = {name: list_images(path) for name, path in sources.items()}
-    stems = list(dict.fromkeys(stem for images in folders.values() for stem in images))
+    stems = sorted({stem for images in folders.values() for stem in images})
     lonely = [
         f"{stem} (no {', '.join(name for name in folders if stem not in folders[name])})"
-        for stem in sorted(stems)
+        for stem in stems
         if any(stem not in images for images in folders.values())
     ]
     if lonely:
         where = ", ".join(f"{name}: {path}" for name, path in sources.items())
         raise FusionkitError(
             f"{len(lonely)} image{'s have' if len(lonely) > 1 else ' has'} no partner of the same "
-            f"name: {_some(lonely)}; folders: {where}"
+            f"name: {_some(lonely)}; rename or remove files in the folders {where}"
         )
-    groups = [(s, {name: folders[name][s] for name in folders}) for s in sorted(stems)]
-    return _sized(groups, resample)
+    return {stem: {name: images[stem] for name, images in folders.items()} for stem in stems}
 
 
-def _sized(groups: list[tuple[str, dict[str, Path]]], resample: bool) -> list[Pair]:
-    pairs, unequal = [], []
-    for stem, paths in groups:
-        sizes = {name: image_size(path) for name, path in paths.items()}
-        first = next(iter(sizes.values()))
-        fits = same_field if resample else tuple.__eq__
-        if not all(fits(first, size) for size in sizes.values()):
-            described = ", ".join(f"{name} {h}x{w}" for name, (h, w) in sizes.items())
-            unequal.append(f"{stem} ({described})")
-        pairs.append(Pair(stem, paths, first, sizes))
+def _check_count(sources: Mapping[str, object]) -> None:
+    if len(sources) < 2:
+        raise FusionkitError(
+            f"expected two or more sources, found {', '.join(sources) or 'none'}; "
+            f"give one for each modality"
+        )
+
+
+def _check_sizes(pairs: Sequence[Pair], resample: bool, advice: str) -> None:
+    fits = same_field if resample else tuple.__eq__
+    unequal = [
+        f"{pair.id} ({', '.join(f'{name} {h}x{w}' for name, (h, w) in pair.sizes.items())})"
+        for pair in pairs
+        if not all(fits(first, second) for first, second in combinations(pair.sizes.values(), 2))
+    ]
     if unequal:
         raise FusionkitError(
-            f"{len(unequal)} pair{'s' if len(unequal) > 1 else ''} of unequal size (height x "
-            f"width): {_some(unequal)}; {_SAME_FIELD if resample else _SAME_PIXELS}"
+            f"{len(unequal)} pair{'s' if len(unequal) > 1 else ''} of unequal "
+            f"{'aspect ratio' if resample else 'size'} (height x width): {_some(unequal)}; "
+            f"{_SAME_FIELD if resample else advice}"
         )
-    return pairs
 
 
 def _some(items: list[str]) -> str:

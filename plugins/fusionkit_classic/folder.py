@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError
-from fusionkit.functional.colour import luminance
+from fusionkit.functional.colour import channels_first, luminance
 from fusionkit.interfaces import Backbone, Images, Sample
 from fusionkit.io.images import list_images, read_image, to_float
 
@@ -50,8 +49,7 @@ class Folder(Backbone):
                 f"(it has {len(self._files)} images)"
             )
         path = self._files[sample.id]
-        values = torch.from_numpy(to_float(read_image(path)))
-        fused = values[None] if values.ndim == 2 else luminance(values.movedim(-1, 0))
+        fused = luminance(channels_first(to_float(read_image(path))))
         h, w = next(iter(sample.images.values())).shape[-2:]
         if sample.crop is not None:
             top, left = sample.crop

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from fusionkit.functional.windows import gaussian_window
 from fusionkit.interfaces import Backbone, Images
 from fusionkit_classic.pointwise import stack
 
@@ -94,8 +95,6 @@ def _laplacian(x: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor, radius: int, sigma: float) -> Tensor:
-    offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-    taps = torch.exp(-(offsets**2) / (2 * sigma**2))
-    taps = taps / taps.sum()
+    taps = gaussian_window(2 * radius + 1, sigma, dtype=x.dtype, device=x.device)
     x = F.pad(x, (radius,) * 4, mode="reflect")
     return F.conv2d(F.conv2d(x, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from fusionkit.functional.windows import gaussian_window
 from fusionkit.interfaces import Distance
 
 
@@ -105,9 +106,7 @@ class SSIM(Distance):
 
 
 def _ssim_map(a: Tensor, b: Tensor, window: int, sigma: float) -> Tensor:
-    offsets = torch.arange(window, dtype=a.dtype, device=a.device) - window // 2
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
+    kernel = gaussian_window(window, sigma, dtype=a.dtype, device=a.device)
 
     def blur(x: Tensor) -> Tensor:
         half = window // 2

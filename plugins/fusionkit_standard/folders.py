@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,8 +15,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError
-from fusionkit.functional.colour import luminance, split_chroma
-from fusionkit.inference.fusion import colour_of
+from fusionkit.functional.colour import channels_first, luminance
+from fusionkit.inference.preprocessing import to_sample
 from fusionkit.interfaces import Dataset, Modalities, Sample
 from fusionkit.io.images import read_image, to_float
 from fusionkit.io.pairs import Pair, find_pairs
@@ -97,9 +98,7 @@ class PairedFolders(Dataset):
     def __getitem__(self, index: int) -> Sample:
         """Return a pair, whole, with the chroma of its colour source; IndexError past the end."""
         arrays = self._arrays(range(len(self.pairs))[index])
-        kept = colour_of(arrays, None)
-        chroma = None if kept is None else split_chroma(_tensor(arrays[kept]))[1]
-        return Sample(self.pairs[index].id, _luminances(arrays), chroma=chroma, bits=_bits(arrays))
+        return replace(to_sample(self.pairs[index].id, arrays), bits=_bits(arrays))
 
     def id(self, index: int) -> str:
         """Return the stem of pair ``index``."""
@@ -195,15 +194,8 @@ class _Patches(Sequence[Sample]):
         return self._dataset.cut(*self._places[index])
 
 
-def _tensor(array: NDArray[np.generic]) -> Tensor:
-    """Return (c, h, w) float32 in [0, 1], c = 1 or 3."""
-    values = torch.from_numpy(to_float(array))
-    return values[None] if values.ndim == 2 else values.movedim(-1, 0).contiguous()
-
-
 def _luminances(arrays: Arrays) -> dict[str, Tensor]:
-    tensors = {modality: _tensor(array) for modality, array in arrays.items()}
-    return {m: luminance(x) if x.shape[0] == 3 else x for m, x in tensors.items()}
+    return {m: luminance(channels_first(to_float(array))) for m, array in arrays.items()}
 
 
 def _bits(arrays: Arrays) -> int:

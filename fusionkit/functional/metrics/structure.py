@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.metrics.moments import Mean, local_moments
+from fusionkit.functional.windows import gaussian_window
 
 SMALLEST_MULTISCALE = 176
 """Least height and width for which the coarsest of five scales holds a window of 11 pixels."""
@@ -127,9 +128,7 @@ def _run(x: Tensor, axis: int, length: int) -> Tensor:
 
 def _gaussian(x: Tensor) -> tuple[Mean, int, float]:
     side = min(11, *(n - 1 + n % 2 for n in x.shape[-2:]))
-    offsets = torch.arange(side, dtype=torch.float64, device=x.device) - side // 2
-    weights = torch.exp(-(offsets**2) / (2 * 1.5**2))
-    taps = (weights / weights.sum()).tolist()
+    taps = gaussian_window(side, 1.5, dtype=torch.float64, device=x.device).tolist()
 
     def mean(x: Tensor) -> Tensor:
         h, w = x.shape[-2] - side + 1, x.shape[-1] - side + 1

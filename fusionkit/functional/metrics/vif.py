@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.metrics.moments import local_moments
+from fusionkit.functional.windows import gaussian_weights, gaussian_window
 
 SMALLEST = 41
 """Least height and width for which all four scales have a pixel."""
@@ -99,16 +100,13 @@ def _information(
 
 
 def _gaussian(size: int) -> Float[Tensor, " n"]:
-    offsets = torch.arange(size, dtype=torch.float64) - size // 2
-    weights = torch.exp(-(offsets**2) / (2 * (size / 5) ** 2))
-    return weights / weights.sum()
+    return gaussian_window(size, size / 5, dtype=torch.float64)
 
 
 def _off_centre(size: int) -> Float[Tensor, " n"]:
-    """The window of ``zoo``: from -(n + 1)/2 to (n - 1)/2 in n steps."""
+    """Return the window of ``zoo``: from -(n + 1)/2 to (n - 1)/2 in n steps."""
     offsets = torch.linspace(-(size + 1) // 2, size // 2, size, dtype=torch.float64)
-    weights = torch.exp(-(offsets**2) / (2 * (size / 5) ** 2))
-    return weights / weights.sum()
+    return gaussian_weights(offsets, size / 5)
 
 
 def _zeros(x: Float[Tensor, "*b h w"], margin: int) -> Float[Tensor, "*b h2 w2"]:

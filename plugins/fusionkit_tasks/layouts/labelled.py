@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError
-from fusionkit.functional.colour import split_chroma
-from fusionkit.inference.fusion import colour_of
+from fusionkit.inference.preprocessing import read_samples
 from fusionkit.interfaces import Dataset, Sample
-from fusionkit.io.images import read_image, to_float
 from fusionkit.io.pairs import Pair, find_pairs
 
 
@@ -63,20 +60,9 @@ class LabelledFolders(Dataset):
     def __getitem__(self, index: int) -> Sample:
         """Return a scene, whole, with its labels; IndexError past the end."""
         scene = self._scenes[range(len(self))[index]]
-        arrays = {name: read_image(path) for name, path in scene.pair.paths.items()}
-        images: dict[str, Tensor] = {}
-        chroma: Tensor | None = None
-        kept = colour_of(arrays, None)
-        for name, array in arrays.items():
-            values = torch.from_numpy(to_float(array))
-            if values.ndim == 2:
-                images[name] = values[None]
-                continue
-            images[name], colours = split_chroma(values.movedim(-1, 0).contiguous())
-            if name == kept:
-                chroma = colours
+        (sample,) = read_samples([scene.pair])
         mask, boxes = self.labels(scene)
-        return Sample(scene.pair.id, images, chroma=chroma, mask=mask, boxes=boxes)
+        return replace(sample, mask=mask, boxes=boxes)
 
     def id(self, index: int) -> str:
         """Return the stem of scene ``index``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image, ImageCms
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
 from fusionkit.inference.folders import fuse_files
-from fusionkit.inference.fusion import fuse
+from fusionkit.inference.sources import FusionOptions
 from fusionkit.interfaces import Backbone, Images
 from fusionkit.io.images import read_image, write_image
 
@@ -38,28 +39,22 @@ def sources(tmp_path: Path) -> dict[str, Path]:
     return folders
 
 
-def test_folders_are_fused_as_arrays_are_and_progress_is_told(sources, tmp_path: Path):
-    seen: list[tuple[int, int, str]] = []
+def test_folders_are_fused_as_arrays_are_and_progress_is_told(sources, tmp_path: Path, capsys):
     out = tmp_path / "new" / "fused"
-    written = fuse_files(
-        MEAN,
-        sources,
-        out,
-        progress=lambda done, total, path: seen.append((done, total, path.name)),
-    )
+    written = fuse_files(MEAN, sources, out, show_progress=True)
+    assert "fusing 3/3" in capsys.readouterr().err
     assert [path.name for path in written] == ["a.png", "b.png", "c.tif"]
     assert sorted(out.iterdir()) == written
-    assert seen == [(1, 3, "a.png"), (2, 3, "b.png"), (3, 3, "c.tif")]
     for path, name in zip(written, ("a.jpg", "b.png", "c.tif"), strict=True):
         images = {
             "infrared": read_image(sources["infrared"] / f"{name[0]}.png"),
             "visible": read_image(sources["visible"] / name),
         }
-        assert np.array_equal(read_image(path), fuse(MEAN, images))
+        assert np.array_equal(read_image(path), fk.fuse(MEAN, images))
 
 
 def test_options_reach_every_file(sources, tmp_path: Path):
-    (grey, *_) = fuse_files(MEAN, sources, tmp_path / "o", colour="none", stretch="minmax")
+    (grey, *_) = fuse_files(MEAN, sources, tmp_path / "o", FusionOptions("none", "minmax"))
     pixels = read_image(grey)
     assert (pixels.dtype, pixels.ndim, pixels.min(), pixels.max()) == (np.uint16, 2, 0, 65535)
     written = fuse_files(MEAN, sources, tmp_path / "j", suffix=".jpg")
@@ -75,7 +70,7 @@ def test_one_pair_goes_to_a_file_or_into_a_folder(sources, tmp_path: Path):
     with pytest.raises(
         FusionkitError, match=r"a: .*x\.jpg: \.jpg holds 8 bits|x\.jpg: \.jpg holds"
     ):
-        fuse_files(MEAN, pair, tmp_path / "x.jpg", colour="none")
+        fuse_files(MEAN, pair, tmp_path / "x.jpg", FusionOptions("none"))
 
 
 class Untouched(Backbone):
@@ -88,13 +83,15 @@ class Untouched(Backbone):
 
 
 def test_nothing_starts_before_all_is_checked(sources, tmp_path: Path):
-    def refused(message: str, out: Path = tmp_path / "o", **options: str) -> None:
+    def refused(
+        message: str, out: Path = tmp_path / "o", suffix: str | None = None, **options: Any
+    ) -> None:
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(FusionkitError, match=message):
-            fuse_files(Untouched(), sources, out, **options)  # type: ignore[arg-type]
+            fuse_files(Untouched(), sources, out, FusionOptions(**options), suffix=suffix)
         assert sorted(tmp_path.rglob("*")) == before
 
-    refused("colour: expected none or one of the sources infrared, visible", colour="red")
+    refused("colour: expected one of none, infrared, visible, found 'red'", colour="red")
     refused("stretch: expected none or minmax, found 'all'", stretch="all")
     refused(r"suffix: expected one of \.png.*found '\.gif'", suffix=".gif")
     refused(r"the output folder .* holds the source a\.png; name another", sources["infrared"])
@@ -103,14 +100,14 @@ def test_nothing_starts_before_all_is_checked(sources, tmp_path: Path):
     refused("can't be an output folder: a file stands there", tmp_path / "file" / "deeper")
     write_image(sources["infrared"] / "c.png", noise(np.uint8, 15, 40))
     write_image(sources["visible"] / "c.tif", noise(np.uint8, 15, 40))
-    refused(r"infrared/c\.png has 15x40 pixels; at least 16x16 are needed")
+    refused(r"infrared/c\.png: expected at least 16x16 pixels, found 15x40")
     write_image(sources["infrared"] / "c.png", noise(np.uint8, 40, 53))
     refused("1 pair of unequal size")
     (sources["infrared"] / "c.png").unlink()
     refused(r"1 image has no partner of the same name: c \(no infrared\)")
 
 
-def test_a_folder_of_counts_gets_one_window_and_it_is_said(tmp_path: Path):
+def test_a_folder_of_counts_gets_one_window_and_it_is_said(tmp_path: Path, logged):
     folders = {name: tmp_path / name for name in ("infrared", "visible")}
     for folder in folders.values():
         folder.mkdir()
@@ -118,9 +115,8 @@ def test_a_folder_of_counts_gets_one_window_and_it_is_said(tmp_path: Path):
         counts = 7000 + 1000 * seed + np.random.default_rng(seed).random((30, 40)) * 1000
         write_image(folders["infrared"] / f"{name}.tif", counts.astype(np.uint16))
         write_image(folders["visible"] / f"{name}.png", noise(np.uint8, 30, 40, 3, seed=seed))
-    said: list[str] = []
-    paths = fuse_files(MEAN, folders, tmp_path / "o", say=said.append)
-    (line,) = said
+    paths = fuse_files(MEAN, folders, tmp_path / "o")
+    (line,) = logged
     assert line.startswith("infrared: values 70")
     assert "(0.5 % to 99.5 % of 2 images) become 0 to 1; another window: --window infrared" in line
     low, high = (float(line.split()[i]) for i in (2, 4))
@@ -129,16 +125,16 @@ def test_a_folder_of_counts_gets_one_window_and_it_is_said(tmp_path: Path):
             "infrared": read_image(folders["infrared"] / f"{path.stem}.tif"),
             "visible": read_image(folders["visible"] / f"{path.stem}.png"),
         }
-        expected = fuse(MEAN, images, windows={"infrared": (low, high)})
+        expected = fk.fuse(MEAN, images, windows={"infrared": (low, high)})
         assert np.abs(read_image(path).astype(int) - expected).max() <= 1
-    full = fuse_files(MEAN, folders, tmp_path / "f", windows={"infrared": "full"})
+    full = fuse_files(MEAN, folders, tmp_path / "f", FusionOptions(windows={"infrared": "full"}))
     assert read_image(full[0]).mean() < read_image(paths[1]).mean() - 20
     fixed = {"infrared": (7000.0, 9000.0)}
-    given = fuse_files(MEAN, folders, tmp_path / "g", windows=fixed, say=said.append)
-    assert len(said) == 1
-    assert np.array_equal(read_image(given[1]), fuse(MEAN, images, windows=fixed))
+    given = fuse_files(MEAN, folders, tmp_path / "g", FusionOptions(windows=fixed))
+    assert len(logged) == 1
+    assert np.array_equal(read_image(given[1]), fk.fuse(MEAN, images, windows=fixed))
     with pytest.raises(FusionkitError, match="the window of infrared: expected LOW:HIGH"):
-        fuse_files(Untouched(), folders, tmp_path / "x", windows={"infrared": "low"})
+        fuse_files(Untouched(), folders, tmp_path / "x", FusionOptions(windows={"infrared": "low"}))
     broken = folders["infrared"] / "b.tif"
     broken.write_bytes(broken.read_bytes()[:400])
     with pytest.raises(FusionkitError, match=r"infrared/b\.tif is damaged"):
@@ -146,7 +142,7 @@ def test_a_folder_of_counts_gets_one_window_and_it_is_said(tmp_path: Path):
     assert not (tmp_path / "x").exists()
 
 
-def test_files_are_resampled_and_aligned_and_it_is_said(tmp_path: Path, scene):
+def test_files_are_resampled_and_aligned_and_it_is_said(tmp_path: Path, scene, logged):
     folders = {name: tmp_path / name for name in ("infrared", "visible")}
     for folder in folders.values():
         folder.mkdir()
@@ -160,15 +156,14 @@ def test_files_are_resampled_and_aligned_and_it_is_said(tmp_path: Path, scene):
     write_image(folders["visible"] / "d.png", noise(np.uint8, 192, 192, 3))
     with pytest.raises(FusionkitError, match="4 pairs of unequal size"):
         fuse_files(Untouched(), folders, tmp_path / "o")
-    said: list[str] = []
-    options = {"resample": True, "colour": "visible", "say": said.append}
-    paths = fuse_files(MEAN, folders, tmp_path / "o", align=True, **options)
+    options = FusionOptions("visible", resample=True, align=True)
+    paths = fuse_files(MEAN, folders, tmp_path / "o", options)
     assert [read_image(path).shape for path in paths] == [(192, 192, 3)] * 4
-    resampled, moved = said
+    resampled, moved = logged
     assert resampled == "infrared: 4 images of 128x128 resampled to 192x192"
     found = re.fullmatch(
         r"infrared: 2 of 4 images moved, by (.*) pixels in the median; "
-        r"1 left, as no shift was to be trusted",
+        r"1 left, because no reliable shift was found",
         moved,
     )
     assert found
@@ -196,8 +191,9 @@ def test_what_the_camera_wrote_is_kept(tmp_path: Path):
             assert image.getexif().get_ifd(0x8825)[1] == "N"
             assert image.info["icc_profile"] == profile
     # A grey result is that of the first source, which has none, and is not in those colours.
-    (grey,) = fuse_files(MEAN, pair, tmp_path / "grey", colour="none")
-    (turned,) = fuse_files(MEAN, dict(reversed(pair.items())), tmp_path / "t", colour="none")
+    (grey,) = fuse_files(MEAN, pair, tmp_path / "grey", FusionOptions("none"))
+    reverse = dict(reversed(pair.items()))
+    (turned,) = fuse_files(MEAN, reverse, tmp_path / "t", FusionOptions("none"))
     with Image.open(grey) as image:
         assert not image.getexif()
     with Image.open(turned) as image:

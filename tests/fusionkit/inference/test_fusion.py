@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from skimage.color import rgb2ycbcr
 
+import fusionkit as fk
+from fusionkit.api import fuse
 from fusionkit.errors import FusionkitError
-from fusionkit.inference.fusion import fuse
 from fusionkit.interfaces import Backbone, Images
+from fusionkit.io.images import write_image
 
 
 class Mean(Backbone):
@@ -140,6 +145,7 @@ def test_three_sources_and_arrays_that_are_views_or_read_only():
     assert np.abs(fuse(Mean(), views) - exact).max() <= 0.5 + 1e-4
 
 
+SMALL = picture(size=(15, 20))
 NAN = picture(np.float32)
 NAN[3, 3] = np.nan
 
@@ -152,18 +158,18 @@ NAN[3, 3] = np.nan
         (
             {"infrared": picture(), "visible": picture(size=(40, 54))},
             {},
-            r"unequal sizes \(height x width\): infrared 40x53, visible 40x54; register",
+            r"unequal size \(height x width\): image \(infrared 40x53, visible 40x54\); register",
         ),
         ({"a": picture(), "b": picture(channels=4)}, {}, r"b: expected .* \(h, w, 3\), found \(40"),
         ({"a": picture(), "b": picture()[0]}, {}, r"b: expected an image of shape .*found \(53,\)"),
-        ({"a": picture(size=(15, 20)), "b": picture()}, {}, "a: expected at least 16x16 pixels, "),
+        ({"a": SMALL, "b": SMALL}, {}, "a: expected at least 16x16 pixels, found 15x20"),
         (
             {"a": picture(), "b": picture().astype(int)},
             {},
             "b: expected an image of uint8, .*int64",
         ),
-        ({"a": picture(), "b": torch.zeros(40, 53)}, {}, "b: expected a numpy array, found Tensor"),
-        ({"a": picture(), "b": NAN}, {}, "b: the image has NaN or infinite values"),
+        ({"a": picture(), "b": torch.zeros(40, 53)}, {}, "b: expected a path, .*found Tensor"),
+        ({"a": picture(), "b": NAN}, {}, "b: .* NaN or infinite values"),
         (
             {"a": picture(), "b": picture() * 1.0},
             {},
@@ -172,8 +178,7 @@ NAN[3, 3] = np.nan
         (
             {"infrared": picture(), "visible": picture()},
             {"colour": "visble"},
-            "colour: expected none or one of the sources infrared, visible, found 'visble'; "
-            "did you mean 'visible'",
+            "colour: expected one of none, infrared, visible, .* did you mean 'visible'",
         ),
         ({"a": picture(), "b": picture()}, {"stretch": "max"}, "stretch: expected none or minmax"),
     ],
@@ -202,7 +207,10 @@ def test_windows_scale_each_source_and_the_result_keeps_its_type():
 @pytest.mark.parametrize(
     ("windows", "message"),
     [
-        ({"infrard": (0, 1)}, "windows: expected one of the sources .* did you mean 'infrared'"),
+        (
+            {"infrard": (0, 1)},
+            "windows: expected one of .* did you mean 'infrared'",
+        ),
         ({"infrared": (5, 5)}, "expected a low value below the high one, found 5 and 5"),
     ],
 )
@@ -215,7 +223,7 @@ def test_sources_of_one_field_of_view_are_resampled_if_that_is_asked_for():
     vi = cv2.GaussianBlur(picture(np.uint8, 3, (96, 128)), (0, 0), 4)
     ir = cv2.GaussianBlur(picture(size=(96, 128)), (0, 0), 4)
     small = cv2.resize(ir, (64, 48), interpolation=cv2.INTER_AREA)
-    with pytest.raises(FusionkitError, match="or let resample=True scale them"):
+    with pytest.raises(FusionkitError, match="or pass resample=True"):
         fuse(Mean(), {"infrared": small, "visible": vi})
     fused = fuse(Mean(), {"infrared": small, "visible": vi}, resample=True)
     assert fused.shape == vi.shape
@@ -226,7 +234,7 @@ def test_sources_of_one_field_of_view_are_resampled_if_that_is_asked_for():
     assert fuse(Mean(), {"infrared": ir, "visible": half}, resample=True).shape == half.shape
     for images in ({"a": small, "b": ir}, {"a": ir, "b": small}):
         assert fuse(Mean(), images, resample=True).shape == ir.shape
-    message = r"unequal aspect ratios \(height x width\): infrared 48x64, visible 96x100; .* alike"
+    message = r"unequal aspect ratio .*infrared 48x64, visible 96x100.* crop them alike"
     with pytest.raises(FusionkitError, match=message):
         fuse(Mean(), {"infrared": small, "visible": vi[:, :100].copy()}, resample=True)
 
@@ -262,6 +270,43 @@ def test_a_registered_pair_and_an_untrusted_one_are_left_bit_by_bit(scene):
     assert np.array_equal(fuse(Mean(), noise, align=True), fuse(Mean(), noise))
 
 
+def test_files_and_pillow_images_fuse_as_their_pixels_do(tmp_path: Path):
+    ir, vi = picture(), picture(np.uint8, 3, seed=1)
+    expected = fuse(Mean(), {"infrared": ir, "visible": vi})
+    write_image(tmp_path / "ir.png", ir)
+    mixed = {"infrared": str(tmp_path / "ir.png"), "visible": Image.fromarray(vi)}
+    assert np.array_equal(fuse(Mean(), mixed), expected)
+    (tmp_path / "ir.gif").touch()
+    with pytest.raises(FusionkitError, match=r"ir\.gif: expected one of the formats"):
+        fuse(Mean(), {"infrared": tmp_path / "ir.gif", "visible": vi})
+    with pytest.raises(FusionkitError, match="expected an image, found the folder"):
+        fuse(Mean(), {"infrared": tmp_path, "visible": vi})
+
+
+def test_files_get_the_windows_of_the_command_line_and_arrays_the_range_of_their_type(
+    tmp_path: Path,
+):
+    counts = np.linspace(7000, 8999, 40 * 53).reshape(40, 53).astype(np.uint16)
+    vi = picture(np.uint16, seed=1)
+    write_image(tmp_path / "ir.png", counts)
+    found = fuse(Mean(), {"infrared": tmp_path / "ir.png", "visible": vi})
+    asked = {"infrared": "0.5%:99.5%"}
+    assert np.array_equal(found, fuse(Mean(), {"infrared": counts, "visible": vi}, windows=asked))
+    assert not np.array_equal(found, fuse(Mean(), {"infrared": counts, "visible": vi}))
+
+
+def test_models_are_named_and_take_the_names_that_their_cards_accept():
+    ir, vi = picture(), picture(np.uint8, 3, seed=1)
+    network = fk.load("emma-ir-vis")
+    expected = fuse(network, {"infrared": ir, "visible": vi}, colour="visible")
+    assert np.array_equal(fuse("emma-ir-vis", {"ir": ir, "vi": vi}, colour="vi"), expected)
+    windows = {"ir": (0, 128)}
+    expected = fuse(network, {"infrared": ir, "visible": vi}, windows={"infrared": (0, 128)})
+    assert np.array_equal(fuse(network, {"ir": ir, "vi": vi}, windows=windows), expected)
+    with pytest.raises(FusionkitError, match="built for infrared, visible; missing visible"):
+        fuse(network, {"infrared": ir, "x": vi})
+
+
 def test_a_backbone_that_gives_nan_is_named():
-    with pytest.raises(FusionkitError, match="backbone 'broken' gave NaN or infinite values"):
+    with pytest.raises(FusionkitError, match="backbone 'broken', found NaN or infinite"):
         fuse(Broken(), {"a": picture(), "b": picture()})

@@ -15,9 +15,9 @@ from fusionkit.errors import FusionkitError
 from fusionkit.io.images import (
     from_float,
     has_colour,
-    image_dtype,
     image_size,
     list_images,
+    open_image,
     read_image,
     to_float,
     write_image,
@@ -51,7 +51,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, suffix, dtype, channels):
     assert again.dtype == image.dtype
     assert np.array_equal(again, image)
     assert image_size(path) == (21, 34)
-    assert image_dtype(path) == image.dtype
+    assert open_image(path).dtype == image.dtype
     assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no temporary file is left
 
 
@@ -112,7 +112,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         ("a.jpg", picture(np.uint16), r"\.jpg holds 8 bits per channel, the image is uint16"),
         ("a.bmp", picture(np.uint16), r"\.bmp holds 8 bits per channel"),
         ("a.jpeg", picture(np.float32), r"\.jpeg holds 8 bits per channel, the image is float32"),
-        ("a.png", picture(np.float64), "expected uint8, uint16 or float32, found float64"),
+        ("a.png", picture(np.float64), "uint8, uint16 or float32, found float64"),
         ("a.webp", picture(np.uint8), r"expected one of the formats \.png.*, found \.webp"),
         ("a.png", picture(np.uint8, 4), r"expected an image of shape .*, found \(21, 34, 4\)"),
         ("no/a.png", picture(np.uint8), r"no/a\.png can't be written: No such file"),
@@ -153,9 +153,9 @@ def test_the_type_is_read_without_the_pixels(tmp_path: Path, mode, suffix):
     path = tmp_path / f"a{suffix}"
     stored = Image.fromarray(picture(np.uint8)).convert(mode)
     (stored.convert("L") if suffix == ".jpg" and mode == "P" else stored).save(path)
-    assert image_dtype(path) == read_image(path).dtype == np.uint8
-    with pytest.raises(FusionkitError, match="there is no image"):
-        image_dtype(tmp_path / f"none{suffix}")
+    assert open_image(path).dtype == read_image(path).dtype == np.uint8
+    with pytest.raises(FusionkitError, match=r"image .*none.* does not exist"):
+        open_image(tmp_path / f"none{suffix}")
 
 
 def test_grey_stored_as_rgb_has_no_colour():
@@ -214,7 +214,7 @@ def test_tiff_of_other_byte_order_and_double_precision(tmp_path: Path):
 def test_tiff_that_is_no_single_image_is_refused(tmp_path: Path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((3, 20, 30), np.uint8), photometric="minisblack")
-    with pytest.raises(FusionkitError, match=r"a\.tif is a stack of 3 images"):
+    with pytest.raises(FusionkitError, match=r"a\.tif: expected one image, found a stack of 3"):
         read_image(path)
     tifffile.imwrite(path, np.zeros((20, 30), np.int16))
     with pytest.raises(FusionkitError, match="expected 8 or 16 bits per channel or float, found"):
@@ -229,7 +229,7 @@ def test_nan_and_infinite_pixels_are_counted_and_placed(tmp_path: Path, channels
     image = picture(np.float32, channels)
     image[4, 7], image[9, 2] = np.nan, np.inf
     write_image(tmp_path / "a.tif", image)
-    expected = r"a\.tif: 2 pixels are NaN or infinite, the first at row 4, column 7"
+    expected = r"a\.tif: .* found 2 pixels that are NaN or infinite, the first at row 4, column 7"
     with pytest.raises(FusionkitError, match=expected):
         read_image(tmp_path / "a.tif")
 
@@ -260,7 +260,7 @@ def test_a_flipped_bit_in_a_png_is_found(tmp_path: Path, dtype):
 
 @pytest.mark.parametrize("read", [read_image, image_size])
 def test_what_is_no_image_is_refused(tmp_path: Path, read):
-    with pytest.raises(FusionkitError, match=r"there is no image .*a\.png"):
+    with pytest.raises(FusionkitError, match=r"image .*a\.png does not exist"):
         read(tmp_path / "a.png")
     (tmp_path / "b.png").mkdir()
     with pytest.raises(FusionkitError, match="expected an image, found the folder"):
@@ -306,7 +306,7 @@ def test_a_folder_is_listed_by_stem_without_leftovers(tmp_path: Path):
 
 
 def test_folders_that_cannot_be_listed(tmp_path: Path):
-    with pytest.raises(FusionkitError, match=r"there is no folder .*/none"):
+    with pytest.raises(FusionkitError, match=r"folder .*/none does not exist"):
         list_images(tmp_path / "none")
     (tmp_path / "a.png").touch()
     with pytest.raises(
@@ -314,7 +314,7 @@ def test_folders_that_cannot_be_listed(tmp_path: Path):
     ):
         list_images(tmp_path / "a.png")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FusionkitError, match=r"empty has no images \(\.png, "):
+    with pytest.raises(FusionkitError, match=r"expected images \(\.png, .*empty, found none"):
         list_images(tmp_path / "empty")
     (tmp_path / "a.jpg").touch()
     with pytest.raises(FusionkitError, match=r"two images called 'a': a\.jpg and a\.png"):
@@ -360,3 +360,21 @@ def test_real_images_read_as_pillow_reads_them(data_root: Path):
                 expected = np.asarray(image)
             assert np.array_equal(read_image(path), expected)
             assert image_size(path) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA", "1", "I;16", "F"])
+def test_pillow_images_are_read_as_their_files_are(tmp_path: Path, mode: str):
+    image = Image.fromarray(picture(np.uint8)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / ("a.tif" if mode == "F" else "a.png")
+    image.save(path, exif=exif)
+    with Image.open(path) as reopened:
+        found = open_image(reopened)
+        assert np.array_equal(found.read(), read_image(path))
+    assert (found.size, found.dtype) == (open_image(path).size, open_image(path).dtype)
+
+
+def test_pillow_images_of_other_modes_are_refused():
+    with pytest.raises(FusionkitError, match=r"expected a grey or RGB image, found .* mode LAB"):
+        open_image(Image.new("LAB", (20, 20)))

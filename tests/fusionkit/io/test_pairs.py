@@ -58,7 +58,7 @@ def test_pairs_of_unequal_size_are_named_without_reading_pixels(tmp_path: Path):
     vi = fill(tmp_path / "vi", "a.png")
     fill(vi, "b.png", size=(21, 30))
     (ir / "a.png").write_bytes((ir / "a.png").read_bytes()[:50])  # header only
-    message = r"1 pair of unequal size .*: b \(infrared 20x30, visible 21x30\); .* registered"
+    message = r"1 pair of unequal size .*: b \(infrared 20x30, visible 21x30\); register"
     with pytest.raises(FusionkitError, match=message):
         find_pairs({"infrared": ir, "visible": vi})
 
@@ -72,19 +72,16 @@ def test_sizes_of_one_aspect_ratio_pass_where_they_are_to_be_resampled(tmp_path:
     with pytest.raises(FusionkitError, match="2 pairs of unequal size"):
         find_pairs({"infrared": ir, "visible": vi})
     fill(vi, "b.png", size=(120, 200))
-    message = (
-        r"1 pair of unequal size \(height x width\): b \(infrared 60x80, visible 120x200\); only "
-        r"images of one aspect ratio are resampled; .* the same field of view, so crop them alike"
-    )
+    message = r"1 pair of unequal aspect ratio .*: b \(infrared 60x80, visible 120x200\); .* crop"
     with pytest.raises(FusionkitError, match=message):
         find_pairs({"infrared": ir, "visible": vi}, resample=True)
 
 
 def test_sources_that_are_no_pair(tmp_path: Path):
     ir = fill(tmp_path / "ir", "a.png")
-    with pytest.raises(FusionkitError, match=r"there is no folder .*/nowhere"):
+    with pytest.raises(FusionkitError, match=r"folder .*/nowhere does not exist"):
         find_pairs({"infrared": ir, "visible": tmp_path / "nowhere"})
-    with pytest.raises(FusionkitError, match=r"there is no file or folder .*nowhere \(visible\)"):
+    with pytest.raises(FusionkitError, match=r"file or folder at .*nowhere \(visible\)"):
         find_pairs({"infrared": ir / "a.png", "visible": tmp_path / "nowhere"})
     with pytest.raises(FusionkitError, match="files for all sources or folders for all, found"):
         find_pairs({"infrared": ir / "a.png", "visible": ir})

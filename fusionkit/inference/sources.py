@@ -1,0 +1,94 @@
+"""Sources that were opened and checked, with the options of their fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fusionkit.errors import FusionkitError
+from fusionkit.functional.stretching import Stretch
+from fusionkit.io.modalities import check_modality
+from fusionkit.io.pairs import Pair
+from fusionkit.io.windows import Window, find_windows
+
+__all__ = ["SMALLEST", "FusionOptions", "OpenedSources"]
+
+SMALLEST = 16
+"""Least height and width in pixels of an image that can be fused."""
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """How sources are fused, apart from the network.
+
+    Attributes:
+        colour: Modality whose chroma and depth the result has; ``none`` for a grey result with the
+            depth of the first source. By default it is the source with real colour (the one called
+            ``visible`` if there are several, else the first of them); ``none`` if all are grey.
+        stretch: ``minmax`` stretches the fused luminance to the whole range, as EMMA's official
+            script does before it saves; this changes EN, SD, SF and AG.
+        windows: Modality -> (low, high) in the units of its pixels, or ``LOW:HIGH``,
+            ``LOW%:HIGH%`` (percentiles of all images of the modality together) or ``full`` (the
+            range of the type): ``low`` becomes 0 and ``high`` becomes 1. By default files that are
+            grey and use a narrow part of 16 bits, or floats outside [0, 1], get ``0.5%:99.5%``.
+        resample: Scale sources of different sizes but one aspect ratio to the size of the colour
+            source, or of the largest source if none has colour.
+        align: Move the sources by a translation of up to 32 pixels onto the colour source, or onto
+            the first source if none has colour, if a reliable translation is found.
+    """
+
+    colour: str | None = None
+    stretch: Stretch = "none"
+    windows: Mapping[str, Window] = field(default_factory=dict)
+    resample: bool = False
+    align: bool = False
+
+    def __post_init__(self) -> None:
+        if self.stretch not in ("none", "minmax"):
+            raise FusionkitError(f"stretch: expected none or minmax, found {self.stretch!r}")
+
+
+class OpenedSources:
+    """Pairs that can be fused: everything that can be checked before the first pixel was checked.
+
+    It is made once and passes through preprocessing, network and writing, which check none of it
+    again.
+
+    Args:
+        pairs: At least one pair; all have the same modalities.
+        options: How they are to be fused.
+
+    Attributes:
+        pairs: The pairs.
+        windows: Modality -> (low, high) in the units of its pixels, for the sources that have one.
+        options: How they are to be fused.
+
+    Raises:
+        FusionkitError: for an image that is too small, a colour source that does not exist, or a
+            window that can't be used.
+
+    Example:
+        >>> import numpy as np
+        >>> from fusionkit.io.pairs import pair_images
+        >>> pair = pair_images({"infrared": np.zeros((20, 30)), "visible": np.zeros((20, 30))})
+        >>> OpenedSources([pair], FusionOptions(windows={"infrared": "0:0.5"})).windows
+        {'infrared': (0.0, 0.5)}
+    """
+
+    def __init__(self, pairs: Sequence[Pair], options: FusionOptions):
+        modalities = list(pairs[0].images)
+        if options.colour is not None:
+            check_modality("colour", options.colour, ["none", *modalities])
+        for pair in pairs:
+            for image in pair.images.values():
+                if min(image.size) < SMALLEST:
+                    raise FusionkitError(
+                        f"{image.name}: expected at least {SMALLEST}x{SMALLEST} pixels, "
+                        f"found {image.size[0]}x{image.size[1]}; leave it out or give a larger one"
+                    )
+        self.pairs = tuple(pairs)
+        self.options = options
+        self.windows = find_windows(
+            {modality: [pair.images[modality] for pair in pairs] for modality in modalities},
+            options.windows,
+        )
