@@ -50,6 +50,11 @@ def shares(
     Args:
         fused: (b, 1, h, w) in [0, 1].
         sources: m images of the same shape.
+
+    Example:
+        >>> noise = torch.rand(1, 1, 32, 32)
+        >>> shares(noise, [noise, torch.zeros_like(noise)])  # nothing of a flat source is lost
+        tensor([[1., 1.]])
     """
     gradient = _gradient(fused)
     gradients = torch.stack([_gradient(source) for source in sources])
@@ -78,6 +83,12 @@ def intensity_shares(
     Args:
         fused: (b, 1, h, w) in [0, 1].
         sources: m images of the same shape.
+
+    Example:
+        >>> noise = torch.rand(1, 1, 32, 32)
+        >>> found = intensity_shares(noise, [noise, torch.zeros_like(noise)])
+        >>> [round(c, 2) for c in found[0].tolist()]
+        [1.0, 0.0]
     """
     target = _centred(fused)
     design = torch.stack([_centred(source) for source in sources], dim=1)
@@ -104,6 +115,11 @@ def unexplained(
         fused: (b, 1, h, w) in [0, 1].
         sources: m images of the same shape.
         window: Side of the windows in pixels, odd.
+
+    Example:
+        >>> noise = torch.rand(1, 1, 32, 32)
+        >>> round(unexplained(noise, [noise, torch.zeros_like(noise)]).item(), 2)
+        0.0
     """
     target = _differences(fused).double()
     design = torch.stack([_differences(source) for source in sources]).double()
@@ -160,6 +176,11 @@ def verdict(
         intensities: Modality -> mean of ``intensity_shares``; reported, not judged, as a method
             may well take its brightness from one source and the details from all.
         made_up: Mean of ``unexplained``.
+
+    Example:
+        >>> found = verdict({"infrared": 0.9, "visible": 0.1}, {"infrared": 1, "visible": 0}, 0.1)
+        >>> found.problem.partition(":")[0]
+        'fusion has collapsed onto infrared'
     """
     weakest = min(gradients, key=lambda name: gradients[name])
     strongest = max(gradients, key=lambda name: gradients[name])

@@ -17,11 +17,23 @@ REFLECTIONS = ((0, False), (0, True), (2, False), (2, True))
 
 
 def dihedral(x: Float[Tensor, "*b h w"], turns: int, flip: bool) -> Float[Tensor, "*b H W"]:
-    """Mirror left and right if ``flip``, then turn by quarter turns; odd turns swap h and w."""
+    """Mirror left and right if ``flip``, then turn by quarter turns; odd turns swap h and w.
+
+    Example:
+        >>> dihedral(torch.tensor([[0.0, 1.0], [2.0, 3.0]]), turns=1, flip=False)
+        tensor([[1., 3.],
+                [0., 2.]])
+    """
     return torch.rot90(x.flip(-1) if flip else x, turns, (-2, -1))
 
 
 def undo_dihedral(x: Float[Tensor, "*b H W"], turns: int, flip: bool) -> Float[Tensor, "*b h w"]:
-    """Undo :func:`dihedral` with the same arguments."""
+    """Undo :func:`dihedral` with the same arguments.
+
+    Example:
+        >>> x = torch.rand(2, 3)
+        >>> undo_dihedral(dihedral(x, 3, True), 3, True).equal(x)
+        True
+    """
     x = torch.rot90(x, -turns, (-2, -1))
     return x.flip(-1) if flip else x

@@ -14,6 +14,11 @@ def pad_to_multiple(x: Float[Tensor, "b c h w"], multiple: int) -> Float[Tensor,
 
     An axis too short for the reflection (one of n pixels can reflect n - 1 per side) is reflected
     again and again; one of a single pixel is repeated.
+
+    Example:
+        >>> import torch
+        >>> pad_to_multiple(torch.rand(1, 1, 30, 50), 16).shape
+        torch.Size([1, 1, 32, 64])
     """
     h, w = x.shape[-2:]
     rows, columns = -h % multiple, -w % multiple
@@ -23,7 +28,14 @@ def pad_to_multiple(x: Float[Tensor, "b c h w"], multiple: int) -> Float[Tensor,
 
 
 def crop(x: Float[Tensor, "b c H W"], size: tuple[int, int]) -> Float[Tensor, "b c h w"]:
-    """Undo ``pad_to_multiple``: cut the central h x w pixels out."""
+    """Undo ``pad_to_multiple``: cut the central h x w pixels out.
+
+    Example:
+        >>> import torch
+        >>> x = torch.rand(1, 1, 30, 50)
+        >>> crop(pad_to_multiple(x, 16), (30, 50)).equal(x)
+        True
+    """
     h, w = size
     top, left = (x.shape[-2] - h) // 2, (x.shape[-1] - w) // 2
     return x[..., top : top + h, left : left + w]

@@ -28,5 +28,10 @@ def resample(image: Float[Tensor, "c h w"], size: tuple[int, int]) -> Float[Tens
     """Return an image in [0, 1] with another size (h, w) in pixels.
 
     Bicubic, with antialiasing where it shrinks; clamped to [0, 1], which bicubic overshoots.
+
+    Example:
+        >>> import torch
+        >>> resample(torch.ones(1, 4, 6), (2, 3)).shape
+        torch.Size([1, 2, 3])
     """
     return F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)

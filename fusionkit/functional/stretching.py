@@ -20,6 +20,11 @@ def stretched(image: Float[Tensor, "*b h w"], how: Stretch) -> Float[Tensor, "*b
     Args:
         image: One image; its least and largest values are taken over all of it.
         how: ``none`` or ``minmax``.
+
+    Example:
+        >>> import torch
+        >>> stretched(torch.tensor([[0.25, 0.5]]), "minmax")
+        tensor([[0., 1.]])
     """
     if how == "none":
         return image

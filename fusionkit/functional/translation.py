@@ -45,6 +45,13 @@ def estimate_shift(
 
     Returns:
         The translation, to parts of a pixel, or None if there is none to be trusted.
+
+    Example:
+        >>> noise = torch.rand(1, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+        >>> image = F.avg_pool2d(noise, 3, stride=1, padding=1)[0]
+        >>> rows, columns = estimate_shift(image, translate(image, rows=0, columns=4))
+        >>> round(rows), round(columns)
+        (0, -4)
     """
     limit = min(limit, min(reference.shape[-2:]) // 4)
     scores = _correlation(_orientations(reference), _orientations(moving), limit)
@@ -67,6 +74,10 @@ def translate(image: Float[Tensor, "c h w"], rows: float, columns: float) -> Flo
 
     Cubic between pixels (Keys, a = -1/2), clamped to [0, 1]; what comes in at a border repeats it.
     A whole number of pixels copies them unchanged.
+
+    Example:
+        >>> translate(torch.tensor([[[0.0, 0.5, 1.0]]]), rows=0, columns=1)
+        tensor([[[0.0000, 0.0000, 0.5000]]])
     """
     for dim, shift in ((-2, rows), (-1, columns)):
         whole = math.floor(-shift)

@@ -69,6 +69,15 @@ def fuse_preprocessed(model: Backbone, pair: PreprocessedPair, stretch: Stretch)
 
     Raises:
         FusionkitError: if the model gives NaN or infinite values.
+
+    Example:
+        >>> import fusionkit as fk
+        >>> import numpy as np
+        >>> pair = pair_images({"mri": np.zeros((20, 30)), "pet": np.ones((20, 30))})
+        >>> scene = preprocess(pair, OpenedSources([pair], FusionOptions()))
+        >>> average = fk.build("backbone", name="average")
+        >>> float(fuse_preprocessed(average, scene, "none")[0, 0])
+        0.5
     """
     fused = model.fuse(pair.sample)
     if not fused.isfinite().all():

@@ -110,6 +110,12 @@ def read_samples(pairs: Iterable[Pair]) -> Iterator[Sample]:
 
     Raises:
         FusionkitError: for a file that can't be read.
+
+    Example:
+        >>> from fusionkit.io.pairs import pair_images
+        >>> pair = pair_images({"mri": np.zeros((20, 30)), "pet": np.ones((20, 30, 3))}, name="01")
+        >>> [sample.id for sample in read_samples([pair])]
+        ['01']
     """
     for pair in pairs:
         yield to_sample(pair.id, {name: image.read() for name, image in pair.images.items()})

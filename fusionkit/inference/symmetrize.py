@@ -68,6 +68,11 @@ def symmetrized(backbone: Backbone, group: Symmetry) -> Backbone:
     Raises:
         FusionkitError: for another group, or a backbone that needs more than the pixels, such as
             ``folder``: it would not follow when they are turned.
+
+    Example:
+        >>> import fusionkit as fk
+        >>> symmetrized(fk.build("backbone", name="average"), "d4").name
+        'symmetrized'
     """
     if group == "none":
         return backbone

@@ -24,6 +24,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Raises:
         FusionkitError: if the folder can't be written, or the disk is full.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "numbers.txt"
+        ...     with atomic_write(path) as temporary:
+        ...         _ = temporary.write_text("1 2 3")
+        ...     path.read_text()
+        '1 2 3'
     """
     try:
         handle, name = tempfile.mkstemp(
@@ -49,13 +57,27 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file, whole or not at all.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_text(Path(folder) / "a.txt", "grey")
+        ...     (Path(folder) / "a.txt").read_text()
+        'grey'
+    """
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file, whole or not at all.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_json(Path(folder) / "a.json", {"pairs": 3})
+        ...     json.loads((Path(folder) / "a.json").read_text())
+        {'pairs': 3}
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -64,6 +86,12 @@ def make_folder(folder: Path) -> None:
 
     Raises:
         FusionkitError: if it is a file, or can't be made or written.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     make_folder(Path(folder) / "fused" / "tno")
+        ...     (Path(folder) / "fused" / "tno").is_dir()
+        True
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +113,11 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
 
     Raises:
         FusionkitError: ``busy``, if another process holds it.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder) / ".lock"):
+        ...     print("alone")
+        alone
     """
     lock = FileLock(path)
     try:

@@ -75,6 +75,16 @@ def read_metadata(path: Path) -> Metadata:
     """Return the metadata of a PNG, JPEG or TIFF; what can't be read is left out.
 
     Damaged metadata is no reason not to fuse the pixels.
+
+    Example:
+        >>> import tempfile
+        >>> exif = Image.Exif()
+        >>> exif[0x010F] = "FLIR"
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.png"
+        ...     Image.new("L", (4, 2)).save(path, exif=exif)
+        ...     read_metadata(path).image
+        {271: 'FLIR'}
     """
     try:
         with warnings.catch_warnings():

@@ -16,6 +16,11 @@ def spatial_frequency(
         fused: (b, 1, h, w), 0 .. 255.
         over_all: Divide both sums by h w, though there are fewer differences (``vifb``).
         white: What 255 counts as; 1 for images of 0 .. 1 (``tang``).
+
+    Example:
+        >>> stripes = torch.tensor([0.0, 255.0]).repeat(1, 1, 64, 32)
+        >>> spatial_frequency(stripes).item()
+        255.0
     """
     x = fused.double() * (white / 255)
     h, w = x.shape[-2:]
@@ -34,6 +39,11 @@ def average_gradient(
     Args:
         fused: (b, 1, h, w), 0 .. 255.
         over_inner: Divide the sum by (h - 1)(w - 1) instead of h w (``tang``, ``vifb``).
+
+    Example:
+        >>> ramp = torch.arange(16.0).expand(1, 1, 16, 16)  # slope 1 across
+        >>> round(average_gradient(ramp).item(), 4)
+        0.7071
     """
     x = fused.double()
     h, w = x.shape[-2:]

@@ -18,6 +18,11 @@ def entropy(fused: Float[Tensor, "b 1 h w"], *, epsilon: float = 0.0) -> Float[T
     Args:
         fused: (b, 1, h, w), 0 .. 255.
         epsilon: Added inside the logarithm (``zoo``).
+
+    Example:
+        >>> ramp = torch.arange(256.0).view(1, 1, 16, 16)
+        >>> entropy(ramp).item()
+        8.0
     """
     p = _histogram(_levels(fused), LEVELS)
     return torch.xlogy(p, p + epsilon).sum(dim=1) / -math.log(2)
@@ -38,6 +43,11 @@ def mutual_information(
         base: Of the logarithm: e for nats (``cddfuse``), 2 for bits.
         saturated: Count the levels 254 and 255 as one in the joint histogram, as ``tang`` does: it
             adds 1 to unsigned bytes.
+
+    Example:
+        >>> ramp = torch.arange(256.0).view(1, 1, 16, 16)
+        >>> mutual_information(ramp, [ramp, ramp], base=2).item()
+        16.0
     """
     f = _levels(fused)
     total = fused.new_zeros(fused.shape[0], dtype=torch.float64)

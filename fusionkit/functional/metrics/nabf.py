@@ -38,6 +38,12 @@ def fusion_artifacts(
 
     Raises:
         FusionkitError: if ``permuted`` and there are not two sources.
+
+    Example:
+        >>> step = torch.zeros(1, 1, 48, 48)
+        >>> step[..., 24:] = 255
+        >>> fusion_artifacts(step, [step, step]).item()
+        0.0
     """
     if permuted:
         if len(sources) != 2:

@@ -39,6 +39,12 @@ def structural_similarity(
             floats, which published values carry. With constants that small, SSIM is close to the
             product of the ratios without them.
         average: The mean over the sources instead of their sum (``tang``, ``vfbench``).
+
+    Example:
+        >>> step = torch.zeros(1, 1, 48, 48)
+        >>> step[..., 24:] = 255
+        >>> structural_similarity(step, [step, step]).item()
+        2.0
     """
     total = _ssim(torch.stack([fused, *sources]), window, data_range)[0].sum(dim=0)
     return total / len(sources) if average else total
@@ -53,6 +59,12 @@ def multiscale_similarity(
 
     Raises:
         FusionkitError: for images of fewer than 176 pixels a side.
+
+    Example:
+        >>> step = torch.zeros(1, 1, 176, 176)
+        >>> step[..., 88:] = 255
+        >>> round(multiscale_similarity(step, [step, step]).item(), 4)
+        2.0
     """
     if min(fused.shape[-2:]) < SMALLEST_MULTISCALE:
         raise FusionkitError(

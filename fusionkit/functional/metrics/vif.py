@@ -42,6 +42,12 @@ def visual_information_fidelity(
 
     Raises:
         FusionkitError: for images of fewer than 41 pixels a side.
+
+    Example:
+        >>> step = torch.zeros(1, 1, 48, 48)
+        >>> step[..., 24:] = 255
+        >>> round(visual_information_fidelity(step, [step, step]).item(), 4)
+        2.0
     """
     if min(fused.shape[-2:]) < SMALLEST:
         raise FusionkitError(
