@@ -60,7 +60,7 @@ def load(path: str | Path) -> Backbone:
     component = load_weights(file, load_installed_plugins().registry)
     if not isinstance(component, Backbone):
         raise FusionkitError(
-            f"expected a backbone in {file}, found a {component.kind}; give the file of a backbone"
+            f"{file} holds a {component.kind}, not a backbone; give the file of a backbone"
         )
     return component
 

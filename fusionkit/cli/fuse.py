@@ -82,6 +82,7 @@ def fuse(
     from fusionkit.inference.folders import fuse_files
     from fusionkit.inference.sources import FusionOptions
     from fusionkit.inference.symmetrize import symmetrized
+    from fusionkit.progress import ProgressBar
 
     sources = parse_sources(source)
     forms = "MODALITY=LOW:HIGH, MODALITY=LOW%:HIGH% or MODALITY=full"
@@ -94,11 +95,8 @@ def fuse(
         resample=True,
         align=align,
     )
-    written = fuse_files(
-        symmetrized(network, symmetrize.value),
-        {names[modality]: path for modality, path in sources.items()},
-        out,
-        options,
-        show_progress=True,
-    )
+    network = symmetrized(network, symmetrize.value)
+    paths = {names[modality]: path for modality, path in sources.items()}
+    with ProgressBar("fusing") as bar:
+        written = fuse_files(network, paths, out, options, progress=bar)
     logger.info("%d fused image%s in %s", len(written), "s" if len(written) != 1 else "", out)

@@ -80,7 +80,9 @@ def split(
 
 def _fractions(options: list[str] | None) -> dict[str, float] | None:
     fractions = {}
-    for name, text in parse_assignments("--part", options, "--part test=0.2").items():
+    for name, text in parse_assignments(
+        "--part", options, "NAME=FRACTION (--part test=0.2)"
+    ).items():
         try:
             fractions[name] = float(text)
         except ValueError:

@@ -15,7 +15,7 @@ from fusionkit.inference.preprocessing import PreprocessedPair, preprocess
 from fusionkit.inference.sources import FusionOptions, OpenedSources
 from fusionkit.interfaces import Backbone
 from fusionkit.io.pairs import Pair, find_pairs
-from fusionkit.progress import ProgressBar
+from fusionkit.progress import Progress, SilentProgress
 
 __all__ = ["fuse_files"]
 
@@ -29,7 +29,7 @@ def fuse_files(
     options: FusionOptions | None = None,
     *,
     suffix: str | None = None,
-    show_progress: bool = False,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Fuse files or folders; all pairs and the output are checked before the first is fused.
 
@@ -44,7 +44,7 @@ def fuse_files(
         out: For files: a file if it ends like an image, else a folder. For folders: a folder.
         options: How to fuse them.
         suffix: Format of the results in a folder, such as ``.png``; see ``OutputFiles``.
-        show_progress: Show a progress bar on the error output.
+        progress: Receives the number of pairs, and a step for each file written.
 
     Returns:
         The files written, in the order of the pairs.
@@ -74,16 +74,17 @@ def fuse_files(
     output.make_folder()
     written: list[Path] = []
     changes = _Changes()
-    with ProgressBar("fusing", len(pairs), visible=show_progress) as bar:
-        for pair in opened.pairs:
-            scene = preprocess(pair, opened)
-            try:
-                fused = fuse_preprocessed(model, scene, options.stretch)
-            except FusionkitError as error:
-                raise FusionkitError(f"{pair.id}: {error}") from None
-            written.append(output.write(pair, scene.reference_modality, fused))
-            changes.count(pair, scene)
-            bar.step()
+    progress = progress or SilentProgress()
+    progress.expect(len(pairs))
+    for pair in opened.pairs:
+        scene = preprocess(pair, opened)
+        try:
+            fused = fuse_preprocessed(model, scene, options.stretch)
+        except FusionkitError as error:
+            raise FusionkitError(f"{pair.id}: {error}") from None
+        written.append(output.write(pair, scene.reference_modality, fused))
+        changes.count(pair, scene)
+        progress.step()
     changes.log()
     return written
 

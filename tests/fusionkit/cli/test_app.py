@@ -116,11 +116,11 @@ def missing(root: Path) -> None:
     ("harm", "message"),
     [
         (broken_png, "b.png is damaged"),
-        (unequal, "1 pair of unequal size (height x width): b (infrared 10x10, visible 50x67)"),
-        (nan_tiff, "b.tif: 1 pixels are NaN or infinite, the first at row 3, column 4"),
+        (unequal, "(height x width): b (infrared 10x10, visible 50x67)"),
+        (nan_tiff, "found 1 pixels that are NaN or infinite, the first at row 3, column 4"),
         (lonely, "b (no infrared)"),
-        (empty, "ir has no images"),
-        (missing, "there is no folder"),
+        (empty, "ir, found none"),
+        (missing, "ir does not exist"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

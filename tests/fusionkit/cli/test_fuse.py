@@ -49,7 +49,7 @@ def test_single_files_and_a_saved_model(fusionkit, pairs):
     [
         (["--model", "x", "--backbone", "max"], "--model or --backbone"),
         (["--model", "nowhere"], "there is no run folder or weights file nowhere, nor a model"),
-        (["--model", "no/where"], "there is no run folder or weights file no/where"),
+        (["--model", "no/where"], "expected a run folder or weights file at no/where"),
         (["--backbone", "ufuser"], "has weights that must be trained first"),
         (["--backbone", "max", "--colour", "visual"], "did you mean 'visible'"),
     ],
@@ -104,7 +104,7 @@ def test_counts_of_a_small_camera_are_windowed_resampled_and_aligned(fusionkit, 
         "(0.5 % to 99.5 % of 2 images) become 0 to 1; another window: --window infrared=LOW:HIGH"
     )
     assert "infrared: 2 images of 25x33 resampled to 50x67" in lines
-    assert any(line.startswith("infrared: 0 of 2 images moved; 2 left, as no") for line in lines)
+    assert any(line.startswith("infrared: 0 of 2 images moved; 2 left, because") for line in lines)
     assert lines[-1] == f"2 fused images in {pairs / 'out'}"
     window = ["--window", "infrared=7000:9000"]
     code, _, said = fusionkit(*command, "-o", pairs / "own", *window)
@@ -122,7 +122,7 @@ def test_counts_of_a_small_camera_are_windowed_resampled_and_aligned(fusionkit, 
     [
         ("7000:9000", "found '7000:9000'"),
         ("infrared=7000", "the window of infrared: expected LOW:HIGH (7000:9000)"),
-        ("infrard=1:2", "windows: expected one of the sources infrared, visible, found 'infrard'"),
+        ("infrard=1:2", "windows: expected one of infrared, visible, found 'infrard'"),
         ("infrared=9:1", "expected a low value below the high one, found 9 and 1"),
     ],
 )
@@ -140,11 +140,11 @@ def test_another_field_of_view_is_refused(fusionkit, pairs, sources):
     Image.new("L", (40, 40)).save(pairs / "ir" / "b.png")
     code, _, said = fusionkit("fuse", *sources, "-o", pairs / "out", "--backbone", "max")
     assert code == 2
-    assert "b (infrared 40x40, visible 50x67); only images of one aspect ratio" in said
+    assert "b (infrared 40x40, visible 50x67); only images with one aspect" in said
     assert "crop them alike" in said
     assert not (pairs / "out").exists()
     code, _, said = fusionkit("audit", *sources, "--backbone", "max", "-o", pairs / "audit")
-    assert "registered pixel by pixel" in said
+    assert "register the images of a pair pixel by pixel" in said
 
 
 def test_an_output_that_is_a_file(fusionkit, pairs, sources):

@@ -18,6 +18,7 @@ from fusionkit.inference.folders import fuse_files
 from fusionkit.inference.sources import FusionOptions
 from fusionkit.interfaces import Backbone, Images
 from fusionkit.io.images import read_image, write_image
+from fusionkit.progress import ProgressBar
 
 MEAN = fk.build("backbone", name="average")
 
@@ -41,7 +42,8 @@ def sources(tmp_path: Path) -> dict[str, Path]:
 
 def test_folders_are_fused_as_arrays_are_and_progress_is_told(sources, tmp_path: Path, capsys):
     out = tmp_path / "new" / "fused"
-    written = fuse_files(MEAN, sources, out, show_progress=True)
+    with ProgressBar("fusing") as bar:
+        written = fuse_files(MEAN, sources, out, progress=bar)
     assert "fusing 3/3" in capsys.readouterr().err
     assert [path.name for path in written] == ["a.png", "b.png", "c.tif"]
     assert sorted(out.iterdir()) == written

@@ -36,7 +36,7 @@ def test_modalities_of_the_run_travel_with_the_file(tmp_path):
 
 
 def test_what_is_no_weights_file(tmp_path):
-    with pytest.raises(FusionkitError, match="there is no run folder or weights file"):
+    with pytest.raises(FusionkitError, match="expected a run folder or weights file"):
         fk.load(tmp_path / "none.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
     with pytest.raises(FusionkitError, match=r"text.safetensors is no safetensors file"):

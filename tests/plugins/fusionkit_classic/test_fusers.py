@@ -253,5 +253,5 @@ def test_folder_says_what_it_lacks(results):
         folder.fuse(sample(size=(21, 30)))
     with pytest.raises(FusionkitError, match="finds results by file name"):
         folder({"a": torch.zeros(1, 1, 20, 30)})
-    with pytest.raises(FusionkitError, match="there is no folder"):
+    with pytest.raises(FusionkitError, match="does not exist"):
         fk.build("backbone", name="folder", root=str(results / "none"))

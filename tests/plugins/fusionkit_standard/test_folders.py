@@ -186,7 +186,9 @@ def test_a_damaged_file_shows_when_the_data_set_is_built(root: Path, store):
         PairedFolders(BOTH, root=root, store=store)
 
 
-@pytest.mark.parametrize(("value", "message"), [(np.nan, "1 pixels are NaN"), (300.0, "0 to 300")])
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "1 pixels that are NaN"), (300.0, "0 to 300")]
+)
 def test_float_files_that_are_no_images_show_too(root: Path, value, message):
     (root / "IR" / "05.png").unlink()
     image = np.zeros((45, 53), np.float32)
