@@ -109,7 +109,8 @@ def _is_of_class(score: str) -> bool:
 
 
 def _counts(rows: Sequence[Row]) -> tuple[str, ...]:
-    return tuple(sorted({f"{row.n} {row.over}" for row in rows}))
+    units = {"images": "image", "seeds": "seed"}
+    return tuple(sorted({f"{r.n} {units[r.over] if r.n == 1 else r.over}" for r in rows}))
 
 
 def _table(rows: Sequence[Row], highlighted: str) -> tables.Table:
