@@ -45,7 +45,7 @@ def audit(
         typer.Option(
             min=0,
             metavar="PIXELS",
-            help="Width of the border to ignore next to pixels that a transform made up.",
+            help="Width of the border to ignore next to pixels that a transform had to fill in.",
         ),
     ] = 0,
     limit: Annotated[
@@ -78,7 +78,7 @@ def audit(
 
     ```bash
     fusionkit audit --source infrared=ir/ --source visible=vi/ --limit 10
-    fusionkit audit --source infrared=ir/ --source visible=vi/ --backbone wavelet
+    fusionkit audit --source infrared=ir/ --source visible=vi/ --backbone max
     ```
     """
     from rich.console import Console

@@ -69,7 +69,7 @@ def fuse(
     """Fuse images of one scene, or folders of them.
 
     Images in folders are matched by file name. The fused images keep the size, the bit depth and
-    the colour of the sources. The log tells what was done to the sources before fusing: windows,
+    the colour of the sources. Messages report what was done to the sources before fusing: windows,
     resampling, alignment.
 
     Examples:

@@ -31,8 +31,8 @@ def run(
         bool,
         typer.Option(
             "--restart",
-            help="Repeat all stages from the first one whose settings have changed, or, if none "
-            "has, all stages.",
+            help="Start again from the first stage whose settings have changed or whose files are "
+            "missing. If there is none, start from the beginning.",
         ),
     ] = False,
     plugin_files: PluginFiles = None,

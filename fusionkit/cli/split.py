@@ -54,7 +54,7 @@ def split(
     Example:
 
     ```bash
-    fusionkit split suite.yaml msrs -o msrs.json --part train=0.8 --part test=0.2
+    fusionkit split suite.yaml msrs -o out.json --part train=0.8 --part val=0.2
     ```
     """
     from fusionkit.benchmark.splits import make_manifest
