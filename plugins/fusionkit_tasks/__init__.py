@@ -1,4 +1,4 @@
-"""Downstream tasks, and the labelled data sets of the field that they are measured on."""
+"""Downstream tasks (segmentation, detection) and the labelled data sets to score them on."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -20,27 +20,35 @@ from fusionkit.errors import FusionkitError, nearest
 from fusionkit.interfaces import Sample, Task, TaskContext, TaskResult
 from fusionkit.io.atomic_write import make_folder, write_text
 from fusionkit.io.images import from_float, write_image
-from fusionkit_tasks.pictures import rgb
+from fusionkit_tasks.fused_rgb import fused_rgb
 
-_CONFIDENCE, _OVERLAP = 0.25, 0.5
-"""Of the boxes that count for F1: ultralytics' default confidence, and PASCAL VOC's overlap."""
+_MIN_CONFIDENCE = 0.25
+"""Confidence from which a box counts for F1; the default of ultralytics."""
+
+_MIN_OVERLAP = 0.5
+"""Intersection over union from which a box counts as correct for F1, as in PASCAL VOC."""
 
 
 class Detection(Task):
-    """Train a YOLO of ultralytics on the fused images, and score its boxes.
+    """Trains a YOLO detector of ultralytics on the fused images and scores its boxes.
 
-    Training and validation run in processes of their own whose settings, working folder and home
-    are the task's folder: nothing is reported to anybody or written elsewhere. The last weights
-    are scored, not the best ones on the test set, which would be chosen by what they are tested on.
+    Training and validation run in processes of their own. Their settings, working folder and home
+    are inside the task's folder, so nothing is sent anywhere or written elsewhere. The weights of
+    the last epoch are scored. Choosing the best epoch by the test set would make the scores too
+    optimistic.
 
     Args:
-        model: A configuration such as ``yolo11n.yaml``, trained from random weights; or pretrained
-            weights, a file or a name such as ``yolov5nu.pt`` that ultralytics can download.
-        epochs: Passes over the training scenes.
-        batch_size: Scenes per step.
-        image_size: Longer side in pixels that images are resized to.
-        lr: Rate of AdamW at the start.
+        model: A configuration such as ``yolo11n.yaml``, which is trained from random weights; or
+            pretrained weights: a file, or a name such as ``yolov5nu.pt`` that ultralytics can
+            download.
+        epochs: Number of passes over the training scenes.
+        batch_size: Number of scenes per step.
+        image_size: Side in pixels that the longer side of the images is resized to.
+        lr: Initial learning rate of AdamW.
         mosaic: Probability of ultralytics' mosaic augmentation.
+
+    Raises:
+        FusionkitError: if ultralytics is not installed, or the model can't exist.
     """
 
     name = "detection"
@@ -61,21 +69,21 @@ class Detection(Task):
                 f"model: expected a configuration (yolo11n.yaml) or weights (.pt), found {model!r}"
             )
         _check_model(model)
-        # A file is looked for where the user stands, not where the training will run.
+        # Resolved now, because the training runs in another working folder.
         self.model = str(Path(model).resolve()) if Path(model).is_file() else model
         self.epochs, self.batch_size, self.image_size = epochs, batch_size, image_size
         self.lr, self.mosaic = lr, mosaic
         self._context = TaskContext()
 
     def fit(self, train: Sequence[Sample], context: TaskContext) -> None:
-        """Write the data in YOLO layout and train.
+        """Write the data in the layout of YOLO and train.
 
         Raises:
-            FusionkitError: with the last lines of ultralytics, if it fails.
+            FusionkitError: if ultralytics fails, with the last lines of its output.
         """
         self._context = context
         self._write("train", train)
-        # Ultralytics wants a validation set even where none is used.
+        # Ultralytics requires a validation set even if validation is off.
         names = json.dumps(dict(enumerate(self._context.box_classes)))
         write_text(
             self._context.folder / "data.yaml",
@@ -85,10 +93,14 @@ class Detection(Task):
         self._run("train")
 
     def score(self, test: Sequence[Sample]) -> TaskResult:
-        """Return ``mAP50``, ``mAP50-95``, ``F1``, and both precisions of each class there is.
+        """Return ``mAP50``, ``mAP50-95``, ``F1``, and the average precisions of each class.
 
-        F1 = 2 TP / (2 TP + FP + FN) counts boxes of confidence 0.25 and more, right where they
-        overlap a box of their class by 0.5. It is there because it has a value in each image.
+        F1 = 2 TP / (2 TP + FP + FN) has a value for each image, which paired tests need. It counts
+        boxes with a confidence of at least 0.25; a box is correct if its overlap with a labelled
+        box of its class is at least 0.5.
+
+        Raises:
+            FusionkitError: if ultralytics fails, with the last lines of its output.
         """
         ids = self._write("test", test)
         self._run("validate")
@@ -97,31 +109,38 @@ class Detection(Task):
             ids[name]: torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
             for name, rows in result["boxes"].items()
         }
-        counts = {s.id: right_and_all(boxes[s.id], _labelled(s)) for s in test}
-        # Where there is nothing to find and nothing was found, there is no value.
-        f1 = {name: 2 * right / count for name, (right, count) in counts.items() if count}
-        right, count = (sum(values) for values in zip(*counts.values(), strict=True))
-        scores = {**result["scores"], "F1": 2 * right / count if count else 0.0}
+        counts = {s.id: count_matches(boxes[s.id], _labelled(s)) for s in test}
+        # An image without labelled and without predicted boxes has no F1.
+        f1 = {name: 2 * matches / total for name, (matches, total) in counts.items() if total}
+        matches, total = (sum(values) for values in zip(*counts.values(), strict=True))
+        scores = {**result["scores"], "F1": 2 * matches / total if total else 0.0}
         return TaskResult(scores, {"F1": f1}, boxes)
 
     def _write(self, split: str, samples: Sequence[Sample]) -> dict[str, str]:
-        """Write images and labels in YOLO layout; return file stem -> scene id."""
+        """Write images and labels in the layout of YOLO; return file stem -> scene id."""
         images = self._context.folder / "images" / split
         labels = self._context.folder / "labels" / split
         make_folder(images)
         make_folder(labels)
         ids = {}
         for place, sample in enumerate(samples):
-            # Numbered, as ids may hold what a file name can't, and order decides the batches.
+            # Numbers, because ids may hold characters that file names can't, and ultralytics
+            # sorts the files by name to make batches.
             stem = f"{place:06d}"
             ids[stem] = sample.id
             write_image(
-                images / f"{stem}.png", from_float(rgb(sample).movedim(0, -1).numpy(), "uint8")
+                images / f"{stem}.png",
+                from_float(fused_rgb(sample).movedim(0, -1).numpy(), "uint8"),
             )
             write_text(labels / f"{stem}.txt", yolo_lines(_labelled(sample)))
         return ids
 
-    def _run(self, action: str) -> None:
+    def _run(self, action: Literal["train", "validate"]) -> None:
+        """Run the script ``yolo.py`` in a process of its own.
+
+        Raises:
+            FusionkitError: if it fails, with the last lines of its output.
+        """
         folder = self._context.folder
         device = {"cuda": "0", "mps": "mps"}.get(self._context.accelerator, "cpu")
         job: dict[str, Any] = {
@@ -138,31 +157,12 @@ class Detection(Task):
         }
         path = folder / f"{action}.json"
         write_text(path, json.dumps(job))
-        home = folder / "home"
-        make_folder(home / "Ultralytics")
-        # Ultralytics asks the network for a font that it lacks, even where it draws nothing; it
-        # takes one of this name for granted without opening it.
-        for font in ("Arial.ttf", "Arial.Unicode.ttf"):
-            (home / "Ultralytics" / font).touch()
-        environment = {
-            **os.environ,
-            "HOME": str(home),
-            "XDG_CONFIG_HOME": str(home),
-            "XDG_CACHE_HOME": str(home),
-            "YOLO_CONFIG_DIR": str(home),
-            "MPLCONFIGDIR": str(home),
-            "YOLO_VERBOSE": "false",
-            # Sums are taken in an order that depends on the number of threads.
-            "OMP_NUM_THREADS": "1" if device == "cpu" else os.environ.get("OMP_NUM_THREADS", "8"),
-        }
-        if self.model.endswith(".yaml") or Path(self.model).is_file():
-            environment["YOLO_OFFLINE"] = "true"  # only weights asked for by name are downloaded
-        worker = Path(__file__).with_name("yolo.py")
+        is_download = self.model.endswith(".pt") and not Path(self.model).is_file()
         done = subprocess.run(
-            # Safe path: or the modules of this folder would hide others of their names.
-            [sys.executable, "-P", str(worker), str(path)],
+            # -P keeps this folder out of the import path, where its modules would hide others.
+            [sys.executable, "-P", str(Path(__file__).with_name("yolo.py")), str(path)],
             cwd=folder,
-            env=environment,
+            env=_environment(folder / "home", device, is_offline=not is_download),
             capture_output=True,
             text=True,
             check=False,
@@ -170,8 +170,8 @@ class Detection(Task):
         if done.returncode:
             lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
             hint = (
-                f" (is {self.model} a file, or can it be downloaded?)"
-                if self.model.endswith(".pt") and not Path(self.model).is_file()
+                f"; the file {self.model} does not exist and could not be downloaded"
+                if is_download
                 else ""
             )
             raise FusionkitError(
@@ -179,8 +179,36 @@ class Detection(Task):
             )
 
 
+def _environment(home: Path, device: str, is_offline: bool) -> dict[str, str]:
+    """Return environment variables that keep ultralytics inside one folder.
+
+    Args:
+        home: Home folder of the process; created here.
+        device: ``cpu``, ``mps`` or the number of a GPU.
+        is_offline: Whether ultralytics must not use the network.
+    """
+    make_folder(home / "Ultralytics")
+    # Ultralytics downloads these fonts if they are missing, even if it draws nothing. It does not
+    # open them, so empty files are enough.
+    for font in ("Arial.ttf", "Arial.Unicode.ttf"):
+        (home / "Ultralytics" / font).touch()
+    places = ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "YOLO_CONFIG_DIR", "MPLCONFIGDIR")
+    return {
+        **os.environ,
+        **dict.fromkeys(places, str(home)),
+        **({"YOLO_OFFLINE": "true"} if is_offline else {}),
+        "YOLO_VERBOSE": "false",
+        # The order of sums, and so the scores, would depend on the number of threads.
+        "OMP_NUM_THREADS": "1" if device == "cpu" else os.environ.get("OMP_NUM_THREADS", "8"),
+    }
+
+
 def _check_model(model: str) -> None:
-    """Raise FusionkitError for a model that can't exist, without importing ultralytics."""
+    """Check that a model can exist, without importing ultralytics, which takes seconds.
+
+    Raises:
+        FusionkitError: if ultralytics is not installed, or it has no such model.
+    """
     found = importlib.util.find_spec("ultralytics")
     if found is None or found.origin is None:
         raise FusionkitError(
@@ -190,14 +218,14 @@ def _check_model(model: str) -> None:
     if Path(model).is_file():
         return
     if Path(model).name != model:
-        raise FusionkitError(f"model: there is no file {model}")
+        raise FusionkitError(f"model: the file {model} does not exist")
     if model.endswith(".yaml"):
         folder = Path(found.origin).parent / "cfg" / "models"
-        there = {path.name for path in folder.rglob("*.yaml")}
-        # The letter of the size, as in yolo11n.yaml, is not part of the file's name.
+        names = {path.name for path in folder.rglob("*.yaml")}
+        # File names lack the letter of the size: yolo11n.yaml is the file yolo11.yaml.
         unsized = re.sub(r"(\d+)[nslmx](6?)", r"\1\2", model, count=1)
-        if not there & {model, unsized, re.sub(r"^(yolov\d)6", r"\1-p6", unsized)}:
-            sized = there | {re.sub(r"^(yolo\D*\d+)", r"\1n", name) for name in there}
+        if not names & {model, unsized, re.sub(r"^(yolov\d)6", r"\1-p6", unsized)}:
+            sized = names | {re.sub(r"^(yolo\D*\d+)", r"\1n", name) for name in names}
             raise FusionkitError(
                 f"model: ultralytics has no configuration {model!r}" + nearest(model, sized)
             )
@@ -208,36 +236,48 @@ def _labelled(sample: Sample) -> Tensor:
     return sample.boxes
 
 
-def right_and_all(found: Tensor, labelled: Tensor) -> tuple[int, int]:
-    """Return how many of the found boxes are right, and how many boxes both have together.
+def count_matches(found: Tensor, labelled: Tensor) -> tuple[int, int]:
+    """Return the number of correct boxes, and the total number of predicted and labelled boxes.
 
-    From the most to the least confident, each takes the labelled box of its class that it overlaps
-    most of those that are left.
+    The predicted boxes choose in the order of their confidence. Each takes the remaining labelled
+    box of its class that it overlaps most, and is correct if they overlap enough.
 
     Args:
-        found: (n, 6) rows class, cx, cy, width, height, confidence.
-        labelled: (m, 5) rows class, cx, cy, width, height.
+        found: (n, 6) rows class, cx, cy, width, height, confidence, relative to the image.
+        labelled: (m, 5) rows class, cx, cy, width, height, relative to the image.
+
+    Example:
+        >>> found = torch.tensor([[1, 0.5, 0.5, 0.2, 0.2, 0.9]])
+        >>> count_matches(found, torch.tensor([[1, 0.5, 0.5, 0.2, 0.2]]))
+        (1, 2)
     """
     from torchvision.ops import box_convert, box_iou
 
-    found = found[found[:, 5] >= _CONFIDENCE]
+    found = found[found[:, 5] >= _MIN_CONFIDENCE]
     found = found[found[:, 5].argsort(descending=True, stable=True)]
-    sides, others = (box_convert(x[:, 1:5], "cxcywh", "xyxy") for x in (found, labelled))
-    overlaps = box_iou(sides, others) * (found[:, :1] == labelled[:, 0])
-    right = 0
+    found_corners, labelled_corners = (
+        box_convert(x[:, 1:5], "cxcywh", "xyxy") for x in (found, labelled)
+    )
+    overlaps = box_iou(found_corners, labelled_corners) * (found[:, :1] == labelled[:, 0])
+    matches = 0
     for row in overlaps if len(labelled) else ():
         best = int(row.argmax())
-        if row[best] >= _OVERLAP:
-            right += 1
+        if row[best] >= _MIN_OVERLAP:
+            matches += 1
             overlaps[:, best] = 0
-    return right, len(found) + len(labelled)
+    return matches, len(found) + len(labelled)
 
 
 def yolo_lines(boxes: Tensor) -> str:
-    """Return labels in YOLO's format: ``class cx cy w h`` a line, relative, cut at the borders.
+    """Return labels in YOLO's format: one line ``class cx cy width height`` per box.
 
     Args:
-        boxes: (n, 5) rows class, cx, cy, width, height.
+        boxes: (n, 5) rows class, cx, cy, width, height, relative to the image. They are cut at its
+            borders.
+
+    Example:
+        >>> print(yolo_lines(torch.tensor([[1, 0.5, 0.5, 0.25, 0.5]])), end="")
+        1 0.500000 0.500000 0.250000 0.500000
     """
     lines = []
     for kind, cx, cy, w, h in boxes.tolist():

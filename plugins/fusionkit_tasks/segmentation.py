@@ -17,34 +17,38 @@ from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional.padding import crop, pad_to_multiple
 from fusionkit.interfaces import IGNORED, Sample, Task, TaskContext, TaskResult
 from fusionkit.progress import ProgressBar
-from fusionkit_tasks.pictures import rgb
+from fusionkit_tasks.fused_rgb import fused_rgb
 
 _STRIDE = 32
-"""What all encoders of segmentation-models-pytorch divide images by."""
+"""Factor by which all encoders of segmentation-models-pytorch reduce the size of images."""
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, which pretrained encoders expect; used from scratch too, so that both see alike."""
+"""Mean and standard deviation of ImageNet. Pretrained encoders expect this normalization, and
+networks from random weights use it as well, so that both see the same images."""
 
 
 class Segmentation(Task):
-    """Train a network of segmentation-models-pytorch on the fused images, and score its masks.
+    """Trains a network of segmentation-models-pytorch on the fused images and scores its masks.
 
-    AdamW, a rate that falls to zero along half a cosine, cross-entropy over the pixels that have a
-    class, random crops and horizontal flips. Images in colour if the suite gives colour, else grey
-    in three channels.
+    The network is trained by AdamW with a cosine schedule and cross-entropy over the pixels that
+    have a class, on random crops and horizontal flips. The images are in colour if the suite gives
+    colour, else grey in three channels.
 
     Args:
-        architecture: Its name in segmentation-models-pytorch.
-        encoder: Name of the encoder; of one of timm ``tu-`` and its name.
-        weights: Pretrained weights of the encoder, downloaded when first used; None for random
-            ones. Any name means those of timm for an encoder of timm.
-        epochs: Passes over the training scenes.
-        batch_size: Scenes per step.
-        lr: Rate at the start.
-        weight_decay: Of AdamW.
-        crop: Side of the random crops in pixels; whole images if None, which then must be of one
-            size.
-        flip: Flip half of the images from left to right.
+        architecture: Name of the architecture in segmentation-models-pytorch.
+        encoder: Name of the encoder; ``tu-NAME`` for an encoder of timm.
+        weights: Name of the encoder's pretrained weights, downloaded at first use; None for random
+            weights. For an encoder of timm any name means the weights of timm.
+        epochs: Number of passes over the training scenes.
+        batch_size: Number of scenes per step.
+        lr: Initial learning rate.
+        weight_decay: Weight decay of AdamW.
+        crop: Side of the random crops in pixels; None for whole images, which must have one size.
+        flip: Whether half of the images are flipped from left to right.
+
+    Raises:
+        FusionkitError: if segmentation-models-pytorch is not installed or lacks the architecture,
+            the encoder or its weights.
     """
 
     name = "segmentation"
@@ -67,25 +71,27 @@ class Segmentation(Task):
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
         self.weight_decay, self.crop, self.flip = weight_decay, crop, flip
         smp = _library()
-        # Every architecture is a class of the package; the mapping from names is private.
-        there = [n for n in dir(smp) if isinstance(getattr(smp, n), type) and n[0].isupper()]
-        if architecture not in there:
+        # The architectures are the classes of the package; it has no public list of them.
+        names = [n for n in dir(smp) if isinstance(getattr(smp, n), type) and n[0].isupper()]
+        if architecture not in names:
             raise FusionkitError(
                 f"architecture: segmentation-models-pytorch has no {architecture!r} "
-                f"(it has: {', '.join(there)})" + nearest(architecture, there)
+                f"(it has: {', '.join(names)})" + nearest(architecture, names)
             )
         _check_encoder(smp, encoder, weights)
         self._network: nn.Module | None = None
         self._context = TaskContext()
 
     def fit(self, train: Sequence[Sample], context: TaskContext) -> None:
-        """Train from weights and in an order that follow from the seed alone.
+        """Train; initial weights and the order of scenes depend on the seed alone.
 
         Raises:
-            FusionkitError: if the encoder's weights can't be had, or whole images differ in size.
+            FusionkitError: if the encoder's weights can't be downloaded, the network can't be built
+                or take the images, no pixel has a class, or the training diverges.
         """
         self._context = context
-        # Dropout draws from the global generator; it is seeded for the time of the training.
+        # Initial weights and dropout use the global generator, so it is seeded for the training
+        # and restored afterwards.
         with torch.random.fork_rng():
             torch.random.manual_seed(self._context.seed)
             self._network = self._trained(train)
@@ -93,11 +99,11 @@ class Segmentation(Task):
     def score(self, test: Sequence[Sample]) -> TaskResult:
         """Return ``mIoU`` and ``IoU/CLASS`` over all pixels of the set.
 
-        A class that neither the labels nor the predictions have is left out; mIoU is the mean of
-        the others.
+        Classes that occur neither in the labels nor in the predictions have no score; mIoU is the
+        mean of the others.
 
         Raises:
-            FusionkitError: if no pixel of the set has a class, so that there is nothing to score.
+            FusionkitError: if no pixel of the set has a class.
         """
         assert self._network is not None
         classes = self._context.mask_classes
@@ -116,23 +122,25 @@ class Segmentation(Task):
             for name, value in zip(classes, values, strict=True)
             if value is not None
         }
-        found: dict[str, float] = {}
+        per_image: dict[str, float] = {}
         for name, confusion in confusions.items():
-            # Without labels there is no value, which is not the same as a value of 0.
+            # An image without labels has no value, rather than 0.
             if values := [value for value in _ious(confusion) if value is not None]:
-                found[name] = sum(values) / len(values)
+                per_image[name] = sum(values) / len(values)
         return TaskResult(
-            {"mIoU": sum(scores.values()) / len(scores), **scores}, {"mIoU": found}, masks
+            {"mIoU": sum(scores.values()) / len(scores), **scores}, {"mIoU": per_image}, masks
         )
 
     def _trained(self, train: Sequence[Sample]) -> nn.Module:
         generator = torch.Generator().manual_seed(self._context.seed)
         device = torch.device(self._context.accelerator)
         network = self._build().to(device).train()
-        images = [rgb(sample).contiguous() for sample in train]
+        images = [fused_rgb(sample).contiguous() for sample in train]
         masks = [_mask(sample) for sample in train]
         if self.crop is None and len({image.shape for image in images}) > 1:
-            raise FusionkitError("the training images differ in size; set `crop` to train on them")
+            raise FusionkitError(
+                "the training images differ in size; set `crop` to train on crops of one size"
+            )
         if not any((mask != IGNORED).any() for mask in masks):
             raise FusionkitError("no pixel of the training masks has a class")
         decayed = [p for p in network.parameters() if p.ndim > 1]
@@ -148,28 +156,28 @@ class Segmentation(Task):
             for _ in range(self.epochs):
                 order = torch.randperm(len(images), generator=generator).tolist()
                 for step in range(batches):
-                    # Scenes that don't fill a batch are left out of this epoch: a batch of one
-                    # would have no statistics to normalize by.
+                    # The last scenes of an epoch are left out if they don't fill a batch: batch
+                    # normalization needs more than one value.
                     chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
                     views = [self._view(images[i], masks[i], generator) for i in chosen]
                     batch = torch.stack([view[0] for view in views])
                     target = torch.stack([view[1] for view in views]).to(device)
                     optimizer.zero_grad(set_to_none=True)
-                    # Crops may hold unlabelled pixels alone, whose mean loss would be 0 / 0.
+                    # Without any labelled pixel the mean loss would be 0 / 0.
                     if (target != IGNORED).any():
                         logits = self._forward(network, _normalized(batch).to(device))
                         loss = F.cross_entropy(logits, target, ignore_index=IGNORED)
                         if not torch.isfinite(loss):
                             raise FusionkitError("the segmentation network diverged; lower `lr`")
                         loss.backward()
-                    # Without gradients this changes nothing, but counts as the schedule's step.
+                    # Without gradients this changes nothing, but the schedule expects it.
                     optimizer.step()
                     schedule.step()
                     bar.step()
         return network.eval()
 
     def _build(self) -> nn.Module:
-        # The library warns of any name of weights for an encoder of timm, which has its own in it.
+        # The library warns if weights are named for an encoder of timm, which brings its own.
         named = self.weights is None or not self.encoder.startswith("tu-")
         try:
             return getattr(_library(), self.architecture)(
@@ -180,9 +188,9 @@ class Segmentation(Task):
             )
         except OSError as error:
             raise FusionkitError(
-                f"the weights {self.weights!r} of encoder {self.encoder} can't be had: "
-                f"{_brief(error)}; set weights: null to train from scratch, or put the file in the "
-                f"cache of the Hugging Face hub (HF_HOME)"
+                f"the weights {self.weights!r} of encoder {self.encoder} can't be downloaded: "
+                f"{_brief(error)}; set weights: null to train from random weights, or put the file "
+                f"into the cache of the Hugging Face hub (HF_HOME)"
             ) from None
         except (RuntimeError, KeyError, ValueError, NotImplementedError) as error:
             raise FusionkitError(
@@ -194,16 +202,16 @@ class Segmentation(Task):
         try:
             return network(batch)
         except (AssertionError, ValueError) as error:
-            # Batch normalization of one value, or an encoder that takes one size of image alone.
+            # Batch normalization of a single value, or an encoder with a fixed image size.
             raise FusionkitError(
-                f"{self.architecture} with encoder {self.encoder} takes no batch of shape "
+                f"{self.architecture} with encoder {self.encoder} can't process a batch of shape "
                 f"{tuple(batch.shape)}: {_brief(error)}; change batch_size, crop, or the network"
             ) from None
 
     def _view(
         self, image: Float[Tensor, "3 h w"], mask: Int[Tensor, "h w"], generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return a random crop, perhaps flipped, padded to the network's stride."""
+        """Return a random crop or the whole image, flipped at random and padded to the stride."""
         top, left, flip = torch.rand(3, generator=generator).tolist()
         if self.crop is not None:
             h, w = image.shape[-2:]
@@ -220,7 +228,7 @@ class Segmentation(Task):
     @torch.no_grad()
     def _predict(self, sample: Sample) -> Int[Tensor, "h w"]:
         assert self._network is not None
-        image = rgb(sample)[None]
+        image = fused_rgb(sample)[None]
         padded = pad_to_multiple(_normalized(image), _STRIDE)
         logits = self._forward(self._network, padded.to(self._context.accelerator))
         return crop(logits, (image.shape[-2], image.shape[-1]))[0].argmax(dim=0).cpu()
@@ -239,7 +247,7 @@ def _library() -> ModuleType:
 
 
 def _check_encoder(smp: Any, encoder: str, weights: str | None) -> None:
-    """Raise FusionkitError for an encoder, or weights of it, that there are not."""
+    """Raise FusionkitError if the encoder or its weights do not exist."""
     if encoder.startswith("tu-"):
         import timm
 
@@ -252,11 +260,11 @@ def _check_encoder(smp: Any, encoder: str, weights: str | None) -> None:
         raise FusionkitError(
             f"encoder: segmentation-models-pytorch has no {encoder!r}" + nearest(encoder, encoders)
         )
-    there = list(encoders[encoder]["pretrained_settings"])
-    if weights is not None and weights not in there:
+    names = list(encoders[encoder]["pretrained_settings"])
+    if weights is not None and weights not in names:
         raise FusionkitError(
-            f"weights: encoder {encoder} has no {weights!r} (it has: {', '.join(there)}, or null)"
-            + nearest(weights, there)
+            f"weights: encoder {encoder} has no {weights!r} (it has: {', '.join(names)}, or null)"
+            + nearest(weights, names)
         )
 
 
@@ -289,7 +297,7 @@ def _confusion(
 
 
 def _ious(confusion: Int[Tensor, "k k"]) -> list[float | None]:
-    """Return intersection over union by class, None for one that is nowhere."""
+    """Return intersection over union by class; None for a class that does not occur."""
     both = confusion.diagonal().double()
     either = confusion.sum(dim=0) + confusion.sum(dim=1) - confusion.diagonal()
     return [float(b / e) if e > 0 else None for b, e in zip(both, either.double(), strict=True)]

@@ -1,8 +1,8 @@
-"""Runs one YOLO training and validation in a process of its own: python yolo.py JOB.json.
+"""Trains or validates a YOLO detector in a process of its own: python yolo.py JOB.json.
 
-Ultralytics keeps settings in the user's home, sets global seeds and thread counts, and reports to
-its makers. In a process whose environment, working folder and settings are ours it does none of
-that to anybody else. This file imports nothing of fusionkit: it needs ultralytics alone.
+Ultralytics keeps settings in the user's home, sets global seeds and thread counts, and reports
+usage to its makers. In a process with its own environment, working folder and settings, this
+affects nothing else. This file needs ultralytics alone and imports nothing of fusionkit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def main(path: Path) -> None:
-    """Train, validate, predict; write ``result.json`` beside the job."""
+    """Train; or validate and predict, and write ``result.json`` beside the job."""
     job = json.loads(path.read_text(encoding="utf-8"))
     folder = path.parent
     import torch
@@ -41,7 +41,7 @@ def _train(job: dict[str, Any], folder: Path) -> None:
         data=str(folder / "data.yaml"),
         epochs=job["epochs"],
         batch=job["batch_size"],
-        # A step after every batch; ultralytics would gather batches until they make 64 images.
+        # One step per batch; by default ultralytics accumulates gradients over 64 images.
         nbs=job["batch_size"],
         imgsz=job["image_size"],
         optimizer="AdamW",
@@ -89,7 +89,7 @@ def _validate(job: dict[str, Any], folder: Path) -> None:
         scores[f"AP50-95/{name}"] = float(box.ap[place])
     boxes: dict[str, list[list[float]]] = {}
     for image in sorted((folder / "images" / "test").glob("*.png")):
-        # Its types allow a stream of results and results without boxes, which can't come here.
+        # Any, because the declared types allow streams and results without boxes.
         results: Any = model.predict(
             str(image), imgsz=job["image_size"], device=job["device"], verbose=False, save=False
         )

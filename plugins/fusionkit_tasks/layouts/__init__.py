@@ -1,4 +1,4 @@
-"""Labelled data sets of the field, read as they are published."""
+"""Labelled data sets of the field, read in the layout they are published in."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError
-from fusionkit_tasks.layouts.labelled import Labelled, LabelledFolders, labelled_pairs
+from fusionkit_tasks.layouts.labelled import LabelledFolders, LabelledPair, labelled_pairs
 from fusionkit_tasks.layouts.labels import read_voc, read_yolo
 
 Limit = Annotated[int, Field(ge=1)]
@@ -20,9 +20,9 @@ class MsrsDetection(LabelledFolders):
 
     Args:
         root: Folder with ``train`` and ``test``, each with ``ir``, ``vi`` and the label folders.
-        labels: Label folder: ``det`` has what is seen in fused images, ``det_ir`` and ``det_vi``
-            what is seen in one of the sources.
-        limit: At most that many scenes of each split, evenly spread over the names.
+        labels: Label folder: ``det`` for the objects that are visible in fused images, ``det_ir``
+            and ``det_vi`` for those that are visible in one source.
+        limit: Largest number of scenes of each split, evenly spread over the names.
     """
 
     name = "msrs-detection"
@@ -43,11 +43,11 @@ class MsrsDetection(LabelledFolders):
             scenes += labelled_pairs(folders, base / labels, ".txt", split)
         super().__init__(scenes, limit)
 
-    def check(self, scene: Labelled) -> None:
-        """Every line must be a box."""
+    def check(self, scene: LabelledPair) -> None:
+        """Raise FusionkitError if a line is no valid box."""
         read_yolo(scene.label, self.box_classes)
 
-    def labels(self, scene: Labelled) -> tuple[Tensor | None, Tensor | None]:
+    def labels(self, scene: LabelledPair) -> tuple[Tensor | None, Tensor | None]:
         """Return the boxes."""
         return None, read_yolo(scene.label, self.box_classes)
 
@@ -55,25 +55,25 @@ class MsrsDetection(LabelledFolders):
 class _Voc(LabelledFolders):
     role = "boxes"
 
-    def check(self, scene: Labelled) -> None:
-        """Every object must be a box of a known class."""
+    def check(self, scene: LabelledPair) -> None:
+        """Raise FusionkitError if an object is no valid box of a known class."""
         read_voc(scene.label, self.box_classes, scene.pair.size)
 
-    def labels(self, scene: Labelled) -> tuple[Tensor | None, Tensor | None]:
+    def labels(self, scene: LabelledPair) -> tuple[Tensor | None, Tensor | None]:
         """Return the boxes."""
         return None, read_voc(scene.label, self.box_classes, scene.pair.size)
 
 
 class M3fd(_Voc):
-    """M3FD: scenes of several kinds with boxes of six classes (Liu et al., TarDAL, CVPR 2022).
+    """M3FD: varied outdoor scenes with boxes of six classes (Liu et al., TarDAL, CVPR 2022).
 
-    No split was published. ``train``, ``val`` and ``test`` are 8:1:1 in blocks of names of twenty
-    scenes, of which 16, 2 and 2, so that neighbouring frames mostly stay together; a manifest
-    (``fusionkit split``) groups by likeness.
+    No split was published. Here each block of twenty scenes, in the order of their names, gives
+    16 scenes to ``train``, 2 to ``val`` and 2 to ``test``, so that most neighbouring frames stay
+    together. A manifest made by ``fusionkit split`` groups similar frames.
 
     Args:
         root: Folder with ``Ir``, ``Vis`` and ``Annotation`` (VOC XML).
-        limit: At most that many scenes of each split, evenly spread over the names.
+        limit: Largest number of scenes of each split, evenly spread over the names.
     """
 
     name = "m3fd"
@@ -83,8 +83,8 @@ class M3fd(_Voc):
         root = Path(root)
         folders = {"infrared": root / "Ir", "visible": root / "Vis"}
         scenes = labelled_pairs(folders, root / "Annotation", ".xml", "train")
-        sides = ["train"] * 16 + ["val"] * 2 + ["test"] * 2
-        scenes = [Labelled(s.pair, s.label, sides[k % 20]) for k, s in enumerate(scenes)]
+        block = ["train"] * 16 + ["val"] * 2 + ["test"] * 2
+        scenes = [LabelledPair(s.pair, s.label, block[k % 20]) for k, s in enumerate(scenes)]
         super().__init__(scenes, limit)
 
 
@@ -94,7 +94,7 @@ class Llvip(_Voc):
     Args:
         root: Folder with ``infrared/{train,test}``, ``visible/{train,test}`` and ``Annotations``
             (VOC XML).
-        limit: At most that many scenes of each split, evenly spread over the names.
+        limit: Largest number of scenes of each split, evenly spread over the names.
     """
 
     name = "llvip"
@@ -102,17 +102,18 @@ class Llvip(_Voc):
 
     def __init__(self, root: Path, limit: Limit | None = None):
         root = Path(root)
-        there = [s for s in ("train", "val", "test") if (root / "infrared" / s).is_dir()]
-        if not there:
+        splits = [s for s in ("train", "val", "test") if (root / "infrared" / s).is_dir()]
+        if not splits:
             raise FusionkitError(
-                f"{root} has no infrared/train or infrared/test; docs/datasets.md shows the layout"
+                f"{root} has neither infrared/train nor infrared/test; docs/datasets.md shows the "
+                f"expected layout"
             )
         scenes = []
-        for split in there:
+        for split in splits:
             folders = {m: root / m / split for m in ("infrared", "visible")}
             scenes += labelled_pairs(folders, root / "Annotations", ".xml", split)
         super().__init__(scenes, limit)
 
     def group(self, index: int) -> str | None:
-        """Return the camera position: the first two digits of the name."""
+        """Return the camera position, which the first two digits of the name encode."""
         return f"camera {self.id(index)[:2]}"

@@ -1,4 +1,4 @@
-"""Reads labels: masks of class indices, YOLO text files, VOC XML; each fault has its sentence."""
+"""Reads label files: masks of class indices, YOLO text files and VOC XML files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ from fusionkit.interfaces import IGNORED
 from fusionkit.io.images import image_size, read_image
 
 _TOLERANCE = 1e-3
-"""How far a box may reach over the border, in parts of the image: tools round."""
+"""How far a box may extend beyond the image, relative to its size: labelling tools round."""
 
 
 def check_mask(path: Path, size: tuple[int, int]) -> None:
-    """Refuse a mask of another size than its images, without decoding it.
+    """Check the size of a mask without decoding it.
+
+    Args:
+        path: The mask.
+        size: (h, w) of its images in pixels.
 
     Raises:
-        FusionkitError: says both sizes.
+        FusionkitError: if the mask has another size.
     """
     found = image_size(path)
     if tuple(found) != tuple(size):
@@ -36,33 +40,52 @@ def check_mask(path: Path, size: tuple[int, int]) -> None:
 
 
 def read_mask(path: Path, classes: int) -> Int[Tensor, "h w"]:
-    """Return a mask of class indices; 255 stands for none.
+    """Return a mask of class indices; 255 marks pixels without a class.
+
+    Args:
+        path: The mask.
+        classes: Number of classes.
 
     Raises:
-        FusionkitError: for a picture in colours instead of indices, or a value that is no class.
+        FusionkitError: if the mask shows classes as colours, or has a value that is no class.
     """
     values: NDArray[Any] = read_image(path)
     if values.ndim == 3:
         if (values != values[..., :1]).any():
             raise FusionkitError(
-                f"{path}: expected a mask of class indices, found a picture in colours; take the "
-                f"index masks of the data set"
+                f"{path}: expected a mask of class indices, found colours; use the index masks "
+                f"of the data set"
             )
         values = values[..., 0]
     wrong = values[(values >= classes) & (values != IGNORED)]
     if wrong.size:
         raise FusionkitError(
             f"{path}: the mask has the value {int(wrong[0])}, expected a class from 0 to "
-            f"{classes - 1} or {IGNORED} for none"
+            f"{classes - 1}, or {IGNORED} for pixels without a class"
         )
     return torch.from_numpy(values.astype(np.int64))
 
 
 def read_yolo(path: Path, classes: Sequence[str]) -> Float[Tensor, "n 5"]:
-    """Return the boxes of a YOLO file: ``class cx cy w h`` a line, relative; none if it is empty.
+    """Return the boxes of a YOLO file, which has one line ``class cx cy width height`` per box.
+
+    Args:
+        path: The file; an empty file has no boxes.
+        classes: Names of the classes, by index.
+
+    Returns:
+        Rows class, cx, cy, width, height, relative to the image, cut at its borders.
 
     Raises:
-        FusionkitError: with file and line.
+        FusionkitError: if a line is no box of a known class inside the image, with file and line.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.txt"
+        ...     _ = path.write_text("1 0.5 0.5 0.25 0.5")
+        ...     read_yolo(path, ["person", "car"])
+        tensor([[1.0000, 0.5000, 0.5000, 0.2500, 0.5000]])
     """
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
@@ -80,7 +103,8 @@ def read_yolo(path: Path, classes: Sequence[str]) -> Float[Tensor, "n 5"]:
                 f"{where}: the class id is {kind:g}, expected one from 0 to {len(classes) - 1} "
                 f"({', '.join(classes)})"
             )
-        rows.append(_inside(where, kind, cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))
+        corners = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
+        rows.append(_box_row(where, kind, corners))
     return torch.tensor(rows, dtype=torch.float32).reshape(-1, 5)
 
 
@@ -89,16 +113,20 @@ def read_voc(path: Path, classes: Sequence[str], size: tuple[int, int]) -> Float
 
     Args:
         path: The file.
-        classes: Names that ``object/name`` may have; case does not count.
+        classes: Names of the classes, by index; ``object/name`` may differ in case.
         size: (h, w) of the image in pixels.
 
+    Returns:
+        Rows class, cx, cy, width, height, relative to the image, cut at its borders.
+
     Raises:
-        FusionkitError: names the file and the object.
+        FusionkitError: if an object is no box of a known class inside the image, with the file
+            and the number of the object.
     """
     try:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
-        raise FusionkitError(f"{path}: no valid XML: {error}") from None
+        raise FusionkitError(f"{path}: expected valid XML, found: {error}") from None
     height, width = size
     lower = [name.lower() for name in classes]
     rows = []
@@ -120,30 +148,32 @@ def read_voc(path: Path, classes: Sequence[str], size: tuple[int, int]) -> Float
                     f"{where}: expected a number for bndbox/{key}, found {text!r}"
                 ) from None
         left, top, right, bottom = corners
-        # VOC counts pixels from 1 and both ends belong to the box; many files count from 0.
+        # VOC counts pixels from 1 and includes both ends of a box; many files count from 0.
         slack_x, slack_y = 1.5 / width, 1.5 / height
         box = (left / width, top / height, right / width, bottom / height)
         kind = lower.index(name.lower())
-        rows.append(_inside(where, kind, *box, slack=max(slack_x, slack_y)))
+        rows.append(_box_row(where, kind, box, slack=max(slack_x, slack_y)))
     return torch.tensor(rows, dtype=torch.float32).reshape(-1, 5)
 
 
-def _inside(
+def _box_row(
     where: str,
     kind: float,
-    left: float,
-    top: float,
-    right: float,
-    bottom: float,
+    corners: tuple[float, float, float, float],
     slack: float = _TOLERANCE,
 ) -> list[float]:
-    """Return class, centre and size of a box, cut at the borders; refuse one outside of them."""
+    """Return class, centre and size of a box, cut at the borders of the image.
+
+    Raises:
+        FusionkitError: if the box is empty, or extends beyond the image by more than ``slack``.
+    """
+    left, top, right, bottom = corners
     if right <= left or bottom <= top:
         raise FusionkitError(f"{where}: the box is empty ({left:g} {top:g} {right:g} {bottom:g})")
     if min(left, top) < -slack or max(right, bottom) > 1 + slack:
         raise FusionkitError(
             f"{where}: the box from ({left:.4g}, {top:.4g}) to ({right:.4g}, {bottom:.4g}) is "
-            f"outside the image, which reaches from 0 to 1"
+            f"not inside the image, which spans 0 to 1"
         )
     left, top, right, bottom = (min(1.0, max(0.0, v)) for v in (left, top, right, bottom))
     return [float(kind), (left + right) / 2, (top + bottom) / 2, right - left, bottom - top]

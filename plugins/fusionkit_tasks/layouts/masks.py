@@ -9,18 +9,18 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError
-from fusionkit_tasks.layouts.labelled import Labelled, LabelledFolders, labelled_pairs
+from fusionkit_tasks.layouts.labelled import LabelledFolders, LabelledPair, labelled_pairs
 from fusionkit_tasks.layouts.labels import check_mask, read_mask
 
 
 class _Masks(LabelledFolders):
     role = "mask"
 
-    def check(self, scene: Labelled) -> None:
-        """The mask must have the size of its images."""
+    def check(self, scene: LabelledPair) -> None:
+        """Raise FusionkitError if the mask and its images differ in size."""
         check_mask(scene.label, scene.pair.size)
 
-    def labels(self, scene: Labelled) -> tuple[Tensor | None, Tensor | None]:
+    def labels(self, scene: LabelledPair) -> tuple[Tensor | None, Tensor | None]:
         """Return the mask."""
         return read_mask(scene.label, len(self.mask_classes)), None
 
@@ -30,8 +30,9 @@ class Msrs(_Masks):
 
     Args:
         root: Folder with ``train`` and ``test``, each with ``ir``, ``vi`` and
-            ``Segmentation_labels``; or with these three alone, which are then the split ``test``.
-        limit: At most that many scenes of each split, evenly spread over the names.
+            ``Segmentation_labels``; or a folder that holds these three, which is then the split
+            ``test``.
+        limit: Largest number of scenes of each split, evenly spread over the names.
     """
 
     name = "msrs"
@@ -56,7 +57,7 @@ class Fmb(_Masks):
 
     Args:
         root: Folder with ``train`` and ``test``, each with ``Infrared``, ``Visible`` and ``Label``.
-        limit: At most that many scenes of each split, evenly spread over the names.
+        limit: Largest number of scenes of each split, evenly spread over the names.
     """
 
     name = "fmb"
@@ -82,17 +83,17 @@ class Fmb(_Masks):
         super().__init__(_by_split(Path(root), ("Infrared", "Visible", "Label")), limit)
 
 
-def _by_split(root: Path, names: tuple[str, str, str]) -> list[Labelled]:
+def _by_split(root: Path, names: tuple[str, str, str]) -> list[LabelledPair]:
     infrared, visible, labels = names
-    there = [s for s in ("train", "val", "test") if (root / s).is_dir()]
-    if not there and not (root / infrared).is_dir():
+    splits = [s for s in ("train", "val", "test") if (root / s).is_dir()]
+    if not splits and not (root / infrared).is_dir():
         raise FusionkitError(
             f"{root} has neither train/ and test/ nor {infrared}/; docs/datasets.md shows the "
-            f"layout that is expected"
+            f"expected layout"
         )
     scenes = []
-    for split in there or ["test"]:
-        base = root / split if there else root
+    for split in splits or ["test"]:
+        base = root / split if splits else root
         folders = {"infrared": base / infrared, "visible": base / visible}
         scenes += labelled_pairs(folders, base / labels, ".png", split)
     return scenes

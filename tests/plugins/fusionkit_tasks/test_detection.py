@@ -1,4 +1,4 @@
-"""The detection task: labels as written, nothing else touched, repeatable scores."""
+"""The detection task writes correct labels, touches nothing else and repeats its scores."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Sample, TaskContext
-from fusionkit_tasks.detection import Detection, right_and_all, yolo_lines
+from fusionkit_tasks.detection import Detection, count_matches, yolo_lines
 
 CLASSES = ("person", "car")
 
-# Python runs a module of this name in every process. Audit hooks see what is done in C as well,
+# Python imports a module sitecustomize in every process. Audit hooks also see what C code does,
 # and can't be removed again.
 SPY = r"""
 import os, sys
@@ -49,7 +49,7 @@ def scenes(count, first=0):
     return made
 
 
-def test_labels_are_yolos_and_cut_at_the_borders():
+def test_labels_are_in_yolo_format_and_cut_at_the_borders():
     boxes = torch.tensor([[1, 0.5, 0.5, 0.25, 0.5], [0, 0.0, 0.9, 0.2, 0.2]])
     assert yolo_lines(boxes) == (
         "1 0.500000 0.500000 0.250000 0.500000\n0 0.050000 0.900000 0.100000 0.200000\n"
@@ -61,17 +61,17 @@ def test_f1_counts_each_labelled_box_once_and_only_for_its_class():
     labelled = torch.tensor([[1, 0.3, 0.3, 0.2, 0.2], [0, 0.7, 0.7, 0.2, 0.2]])
     found = torch.tensor(
         [
-            [1, 0.31, 0.3, 0.2, 0.2, 0.5],  # right, but a surer one has the box
-            [1, 0.3, 0.3, 0.2, 0.2, 0.9],  # right
-            [1, 0.7, 0.7, 0.2, 0.2, 0.9],  # of another class
+            [1, 0.31, 0.3, 0.2, 0.2, 0.5],  # matches, but a more confident one has the box
+            [1, 0.3, 0.3, 0.2, 0.2, 0.9],  # matches
+            [1, 0.7, 0.7, 0.2, 0.2, 0.9],  # another class
             [0, 0.8, 0.7, 0.2, 0.2, 0.9],  # overlaps by a third
-            [0, 0.7, 0.7, 0.2, 0.2, 0.2],  # not sure enough
+            [0, 0.7, 0.7, 0.2, 0.2, 0.2],  # too little confidence
         ]
     )
-    assert right_and_all(found, labelled) == (1, 6)
-    assert right_and_all(found[:0], labelled) == (0, 2)
-    assert right_and_all(found, labelled[:0]) == (0, 4)
-    assert right_and_all(found[:0], labelled[:0]) == (0, 0)
+    assert count_matches(found, labelled) == (1, 6)
+    assert count_matches(found[:0], labelled) == (0, 2)
+    assert count_matches(found, labelled[:0]) == (0, 4)
+    assert count_matches(found[:0], labelled[:0]) == (0, 0)
 
 
 def run(folder, seed=0, **arguments):
@@ -81,13 +81,12 @@ def run(folder, seed=0, **arguments):
         name="detection",
         **{"epochs": 1, "image_size": 64, "batch_size": 4, **arguments},
     )
-    task.context = TaskContext(seed=seed, folder=folder, box_classes=CLASSES)
-    task.fit(scenes(8))
-    return task, task.score(scenes(4, first=20))
+    task.fit(scenes(8), TaskContext(seed=seed, folder=folder, box_classes=CLASSES))
+    return task.score(scenes(4, first=20))
 
 
 def test_a_training_repeats_itself_and_leaves_the_rest_of_the_machine_alone(tmp_path, monkeypatch):
-    # The first build loads all plugins; what their packages do at that is not the task's doing.
+    # The first build loads all plugins, whose packages may write files; the task does not.
     fk.build("task", name="detection")
     home, here = tmp_path / "home", tmp_path / "here"
     home.mkdir()
@@ -98,23 +97,23 @@ def test_a_training_repeats_itself_and_leaves_the_rest_of_the_machine_alone(tmp_
     log.parent.mkdir()
     (log.parent / "sitecustomize.py").write_text(SPY.format(log=str(log)))
     monkeypatch.setenv("PYTHONPATH", str(log.parent))
-    # A file compiled on the first import is no writing of ours.
+    # Otherwise Python writes compiled files at the first import.
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     state = torch.get_rng_state(), random.getstate(), dict(os.environ), torch.get_num_threads()
-    task, scores = run(tmp_path / "one")
+    result = run(tmp_path / "one")
     assert torch.equal(torch.get_rng_state(), state[0])
     assert (random.getstate(), dict(os.environ), torch.get_num_threads()) == state[1:]
     assert not torch.are_deterministic_algorithms_enabled()
     assert "ultralytics" not in sys.modules
     lines = log.read_text().splitlines()
-    assert any(line.endswith("results.csv") for line in lines)  # or the spy saw nothing
+    assert any(line.endswith("results.csv") for line in lines)  # the spy works
     assert [line for line in lines if line.startswith("network")] == []
     inside = (str(tmp_path / "one"), "/dev/", "/proc/")
     assert [x for x in lines if not x.removeprefix("wrote ").startswith(inside)] == []
-    assert {"mAP50", "mAP50-95", "F1", "AP50/car", "AP50-95/car"} == set(scores)
-    assert all(0 <= value <= 1 for value in scores.values())
-    assert set(task.predictions()) == {"street 20/a", "street 21/a", "street 22/a", "empty"}
-    assert all(rows.shape[1] == 6 for rows in task.predictions().values())
+    assert {"mAP50", "mAP50-95", "F1", "AP50/car", "AP50-95/car"} == set(result.scores)
+    assert all(0 <= value <= 1 for value in result.scores.values())
+    assert set(result.predictions) == {"street 20/a", "street 21/a", "street 22/a", "empty"}
+    assert all(rows.shape[1] == 6 for rows in result.predictions.values())
     assert list(home.iterdir()) == []
     assert list(here.iterdir()) == []
     folder = tmp_path / "one"
@@ -124,8 +123,7 @@ def test_a_training_repeats_itself_and_leaves_the_rest_of_the_machine_alone(tmp_
     settings = next((folder / "home").rglob("settings.json")).read_text()
     assert '"sync": false' in settings
     assert str(home) not in settings
-    _, again = run(tmp_path / "two")
-    assert again == scores
+    assert run(tmp_path / "two").scores == result.scores
     weights = [
         torch.load(tmp_path / name / "train/weights/last.pt", weights_only=False)["model"]
         for name in ("one", "two")
@@ -134,9 +132,9 @@ def test_a_training_repeats_itself_and_leaves_the_rest_of_the_machine_alone(tmp_
         assert torch.equal(a, b)
 
 
-def test_weights_that_are_nowhere_are_one_sentence(tmp_path, monkeypatch):
+def test_missing_weights_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("YOLO_OFFLINE", "true")
-    with pytest.raises(FusionkitError, match=r"no_such\.pt \(is no_such\.pt a file"):
+    with pytest.raises(FusionkitError, match=r"the file no_such\.pt does not exist"):
         run(tmp_path / "one", model="no_such.pt")
 
 
@@ -145,10 +143,10 @@ def test_weights_that_are_nowhere_are_one_sentence(tmp_path, monkeypatch):
     [
         ("yolo11n", "model: expected a configuration"),
         ("yolo11nn.yaml", r"no configuration 'yolo11nn.yaml'; did you mean 'yolo11n.yaml'"),
-        ("weights/best.pt", "model: there is no file weights/best.pt"),
+        ("weights/best.pt", "model: the file weights/best.pt does not exist"),
     ],
 )
-def test_models_that_can_not_be_are_refused_at_once(model, message):
+def test_models_that_can_not_exist_are_refused_at_once(model, message):
     with pytest.raises(FusionkitError, match=message):
         fk.build("task", name="detection", model=model)
 
@@ -156,7 +154,7 @@ def test_models_that_can_not_be_are_refused_at_once(model, message):
 @pytest.mark.parametrize(
     "model", ["yolov5nu.pt", "yolov8n-p2.yaml", "yolov5n6.yaml", "yolov9c.yaml"]
 )
-def test_models_of_ultralytics_are_taken(model):
+def test_models_of_ultralytics_are_accepted(model):
     assert fk.build("task", name="detection", model=model).model == model
 
 
@@ -167,15 +165,14 @@ def test_a_missing_package_is_one_sentence(monkeypatch):
 
 
 @pytest.mark.slow
-def test_it_learns_what_is_bright(tmp_path):
+def test_it_learns_to_find_bright_squares(tmp_path):
     folder = tmp_path / "long"
     folder.mkdir()
     task = fk.build("task", name="detection", epochs=16, image_size=64, batch_size=8, mosaic=0)
-    task.context = TaskContext(seed=0, folder=folder, box_classes=CLASSES)
-    task.fit(scenes(64))
-    scores = task.score(scenes(16, first=200))
-    assert scores["mAP50"] > 0.5
-    assert scores["F1"] > 0.5
-    images = task.per_image()["F1"]
+    task.fit(scenes(64), TaskContext(seed=0, folder=folder, box_classes=CLASSES))
+    result = task.score(scenes(16, first=200))
+    assert result.scores["mAP50"] > 0.5
+    assert result.scores["F1"] > 0.5
+    images = result.per_image["F1"]
     assert all(0 <= value <= 1 for value in images.values())
-    assert sum(images.values()) / len(images) == pytest.approx(scores["F1"], abs=0.2)
+    assert sum(images.values()) / len(images) == pytest.approx(result.scores["F1"], abs=0.2)
