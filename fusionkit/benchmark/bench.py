@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fusionkit.benchmark.content import check_disjoint
 from fusionkit.benchmark.evaluation import CellEvaluator, build_task
 from fusionkit.benchmark.fused_images import FusedImages, fuse_scenes
 from fusionkit.benchmark.identity import versions
@@ -14,7 +15,6 @@ from fusionkit.benchmark.methods import Method, Workspace, build_methods
 from fusionkit.benchmark.report import write_report
 from fusionkit.benchmark.results import Cell, DataSummary, SuiteResults
 from fusionkit.benchmark.scenes import Scenes, build_scenes
-from fusionkit.benchmark.splits import check_disjoint
 from fusionkit.benchmark.suite import LoadedSuite
 from fusionkit.benchmark.tables import summarize, to_csv
 from fusionkit.errors import FusionkitError

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
+from fusionkit.benchmark.content import content_hash
 from fusionkit.benchmark.identity import digest_of
 from fusionkit.benchmark.methods import Method
 from fusionkit.benchmark.scenes import Scenes
-from fusionkit.benchmark.splits import content_of
 from fusionkit.errors import FusionkitError
 from fusionkit.io.atomic_write import make_folder
 from fusionkit.io.images import from_float, write_image
@@ -55,7 +55,7 @@ def fuse_scenes(
         for index in indices:
             sample = scenes.dataset[index]
             # Names contain the scene's content, so the same scene in two splits is fused once.
-            path = own / f"{sample.id}-{digest_of(content_of(sample))[:10]}.png"
+            path = own / f"{sample.id}-{digest_of(content_hash(sample))[:10]}.png"
             if not path.is_file():
                 make_folder(own)
                 fused = method.fuse(sample)

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from fusionkit.benchmark.splits import content_of, read_manifest
+from fusionkit.benchmark.content import content_hash
+from fusionkit.benchmark.manifests import read_manifest
 from fusionkit.benchmark.suite import DataTerm, LoadedSuite
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Dataset, Sample
@@ -38,7 +39,9 @@ class Scenes:
 
     def content_hashes(self) -> dict[str, str]:
         """Return scene id -> hash of images and labels, for the scored scenes."""
-        return {self.dataset.id(index): content_of(self.dataset[index])[:16] for index in self.test}
+        return {
+            self.dataset.id(index): content_hash(self.dataset[index])[:16] for index in self.test
+        }
 
 
 def build_scenes(name: str, term: DataTerm, suite: LoadedSuite, registry: Registry) -> Scenes:
@@ -114,7 +117,7 @@ class FusedScenes(Sequence[Sample]):
     def content_hashes(self) -> list[str]:
         """Return for each scene a hash of images and labels, and one of the fused image's file."""
         return [
-            f"{content_of(self._dataset[i])[:24]} "
+            f"{content_hash(self._dataset[i])[:24]} "
             f"{file_hash(self._paths[self._dataset.id(i)])[:24]}"
             for i in self._indices
         ]

@@ -57,7 +57,7 @@ def split(
     fusionkit split suite.yaml msrs -o out.json --part train=0.8 --part val=0.2
     ```
     """
-    from fusionkit.benchmark.splits import make_manifest
+    from fusionkit.benchmark.manifests import make_manifest
     from fusionkit.benchmark.suite import load_suite
     from fusionkit.io.atomic_write import make_folder
     from fusionkit.registry.plugins import load_installed_plugins

@@ -1,4 +1,4 @@
-"""Manifests: hashes that must match, groups that stay on one side."""
+"""Manifests check hashes and keep groups of similar scenes in one split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 import fusionkit as fk
-from fusionkit.benchmark.splits import check_disjoint, groups_of, make_manifest, read_manifest
+from fusionkit.benchmark.content import check_disjoint
+from fusionkit.benchmark.manifests import make_manifest, read_manifest
+from fusionkit.benchmark.scene_groups import group_scenes
 from fusionkit.errors import FusionkitError
 
 
@@ -20,7 +22,7 @@ def scene(rng, side=48):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Six scenes; b is a with a little noise, as the next frame of a video would be."""
+    """Six scenes; b is a with a little noise, like the next frame of a video."""
     rng = np.random.default_rng(0)
     for modality in ("ir", "vi"):
         (tmp_path / modality).mkdir()
@@ -39,7 +41,7 @@ def pairs(folder):
 
 
 def test_neighbouring_frames_form_a_group(folder):
-    groups = groups_of(pairs(folder))
+    groups = group_scenes(pairs(folder))
     assert groups[0] == groups[1]
     assert len(set(groups)) == 5
 
@@ -68,14 +70,14 @@ def test_a_changed_file_is_named(folder, tmp_path):
         read_manifest(path).indices(changed, path)
 
 
-def test_a_missing_scene_and_a_group_on_two_sides_are_refused(folder, tmp_path):
+def test_a_missing_scene_and_a_group_in_two_splits_are_refused(folder, tmp_path):
     path = tmp_path / "split.json"
     make_manifest(pairs(folder), {"train": 0.5, "test": 0.5}).write(path)
     values = json.loads(path.read_text())
     entries = {e["id"]: e for split in values["splits"].values() for e in split}
     values["splits"] = {"train": [entries["a"]], "test": [entries["b"]]}
     path.write_text(json.dumps(values))
-    with pytest.raises(FusionkitError, match=r"is on two sides, train and test \(scene b\)"):
+    with pytest.raises(FusionkitError, match=r"train and test \(scene b\)"):
         read_manifest(path).indices(pairs(folder), path)
     for modality in ("ir", "vi"):
         (folder / modality / "a.png").unlink()
@@ -83,15 +85,15 @@ def test_a_missing_scene_and_a_group_on_two_sides_are_refused(folder, tmp_path):
         read_manifest(path).indices(pairs(folder), path)
 
 
-def test_what_is_no_manifest_is_refused(tmp_path):
-    with pytest.raises(FusionkitError, match="there is no manifest"):
+def test_a_file_that_is_no_manifest_is_refused(tmp_path):
+    with pytest.raises(FusionkitError, match=r"none\.json"):
         read_manifest(tmp_path / "none.json")
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(FusionkitError, match=r"bad\.json is no split manifest"):
+    with pytest.raises(FusionkitError, match=r"bad\.json: expected a split manifest"):
         read_manifest(tmp_path / "bad.json")
 
 
-def test_the_same_image_on_both_sides_is_refused_whatever_its_name(folder):
+def test_the_same_image_in_both_sets_is_refused_whatever_its_name(folder):
     (folder / "vi" / "f.png").write_bytes((folder / "vi" / "c.png").read_bytes())
     dataset = pairs(folder)
     check_disjoint(dataset, [0, 1], [2, 5])
@@ -102,7 +104,7 @@ def test_the_same_image_on_both_sides_is_refused_whatever_its_name(folder):
         check_disjoint(dataset, [2], [5])
 
 
-def test_impossible_parts_are_refused(folder):
+def test_impossible_fractions_are_refused(folder):
     with pytest.raises(FusionkitError, match="add up to 1"):
         make_manifest(pairs(folder), {"train": 0.5, "test": 0.2})
     with pytest.raises(FusionkitError, match="6 scenes form 1 groups"):
