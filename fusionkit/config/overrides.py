@@ -29,8 +29,8 @@ def apply_overrides(
 
     Overriding the ``name`` of a component removes its other arguments, which belonged to the
     component of the old name. Such overrides are applied first, so that arguments for the new
-    component can stand anywhere among the assignments. A text for a section that has a ``name``
-    overrides that name: ``backbone=average``.
+    component can stand anywhere among the assignments. A text for a section overrides
+    its ``name``: ``backbone=average``.
 
     Args:
         document: The document to change.
@@ -76,7 +76,7 @@ def _apply(
         target = target[location[-1]]
     last = _step(target, location, keys[-1], assignment)
     section = target.get(last) if isinstance(target, dict) else target[last]
-    if isinstance(value, str) and isinstance(section, dict) and "name" in section:
+    if isinstance(value, str) and isinstance(section, dict):
         target, location, last = section, (*location, last), "name"
     is_component = components is None or str(value) in components
     is_renamed = last == "name" and location and target.get("name") != value

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def fusionkit_components() -> Iterable[type[Component]]:
-    """Everything that a recipe of EMMA names."""
+    """Return the components of EMMA's recipes."""
     from fusionkit_emma.distances import L1, SSIM, L1Sobel
     from fusionkit_emma.losses import Equivariance, Sensing
     from fusionkit_emma.train_backbone import TrainBackbone
@@ -42,13 +42,13 @@ def fusionkit_components() -> Iterable[type[Component]]:
 
 @hookimpl
 def fusionkit_recipes() -> Iterable[Path]:
-    """The YAML files beside this module."""
+    """Return the recipes in the folder of this module."""
     return sorted((Path(__file__).parent / "recipes").glob("*.yaml"))
 
 
 @hookimpl
 def fusionkit_official_weights() -> Iterable[OfficialWeights]:
-    """The networks of the official code, under the names it gives them."""
+    """Return the networks of the official code, under its names."""
     from fusionkit.interfaces import OfficialWeights
 
     return [

@@ -1,4 +1,4 @@
-"""Batches for training: patches of the sources, and what the teachers made of them."""
+"""Training batches: patches of the sources, and the teachers' images of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Batch:
 
     Attributes:
         sources: Modality name -> (b, 1, h, w).
-        teacher: (b, 1, h, w), a fused image for each pair to learn from; None without teachers.
+        teacher: Fused image of each pair to learn from, (b, 1, h, w); None without teachers.
     """
 
     sources: Mapping[str, Tensor]
@@ -31,7 +31,7 @@ class Batch:
 
 
 class TaughtPatches(Dataset[Tensor]):
-    """Patches as (modalities + teachers, h, w) tensors, kept in memory once made."""
+    """Patches as (modalities + teachers, h, w) tensors; each stays in memory after its use."""
 
     def __init__(
         self, patches: Sequence[Sample], modalities: Sequence[str], teachers: Sequence[Backbone]
@@ -53,36 +53,41 @@ class TaughtPatches(Dataset[Tensor]):
         return self._made[index]
 
 
-def moving_average(run: RunContext) -> Backbone | None:
-    """Return the moving average that ``teacher: self`` learns from; None before its first round."""
-    if run.config.teacher == "self" and run.checkpoints.exists("teacher"):
-        return run.checkpoints.load("teacher")
-    return None
+def build_teachers(run: RunContext) -> list[Backbone]:
+    """Return the backbones to distil from.
+
+    With ``teacher: self`` that is the moving average of the last training of the backbone; an empty
+    list before its first training.
+    """
+    if run.config.teacher != "self":
+        return run.components.build_teachers()
+    return [run.checkpoints.load("teacher")] if run.checkpoints.exists("teacher") else []
 
 
 class Batches:
     """The training batches of a run, epoch by epoch.
 
     Args:
-        run: The run; its data, modalities, teachers and devices.
-        batch_size: Over all processes together.
-        crop: Side of a window drawn anew from each patch each time; the whole patch if None.
-        augment: Draw one of the eight reflections and quarter turns for each pair each time.
-        blend: Draw convex combinations of the teachers instead of one of them.
-        teachers: Instead of those of the configuration.
+        run: The run; data, modalities, devices and seeds come from it.
+        batch_size: Pairs per batch, of all processes together.
+        teachers: Backbones whose images the batches contain. Without any, ``teacher: self`` gives
+            random mixtures of the sources.
+        crop: Side in pixels of a window drawn from each patch each time; None for whole patches.
+        augment: Whether to draw one of the eight reflections and quarter turns for each pair.
+        blend: Whether to draw convex combinations of the teachers instead of one of them.
     """
 
     def __init__(
         self,
         run: RunContext,
         batch_size: int,
-        crop: int | None,
-        augment: bool,
+        teachers: Sequence[Backbone],
+        *,
+        crop: int | None = None,
+        augment: bool = False,
         blend: bool = False,
-        teachers: Sequence[Backbone] | None = None,
     ):
         patches = run.components.patches
-        teachers = run.components.build_teachers() if teachers is None else teachers
         self.modalities = run.config.modalities
         self.crop, self.augment, self.blend = crop, augment, blend
         self.mixing = run.config.teacher == "self" and not teachers
@@ -92,11 +97,11 @@ class Batches:
             TaughtPatches(patches, self.modalities, teachers),
             batch_size=max(1, batch_size // processes),
             shuffle=True,
-            # One left-over pair would make a noisy step of its own.
+            # A last batch of one pair would be a noisy step.
             drop_last=len(patches) >= batch_size,
             generator=torch.Generator().manual_seed(run.seeds.seed_for("order")),
         )
-        # With several processes Fabric puts a sampler in that deals the patches out.
+        # With several processes Fabric replaces the sampler by one that distributes the patches.
         self._loader: Any = run.fabric.setup_dataloaders(loader, move_to_device=False)
         self._device = run.fabric.device
         self._epoch_seed = run.seeds.seed_for(str(run.fabric.global_rank), "epoch")
@@ -105,7 +110,7 @@ class Batches:
         return len(self._loader)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch; which ones follows from the seed and the number alone."""
+        """Yield the batches of an epoch; they depend on the seed and the number only."""
         self._generator.manual_seed(self._epoch_seed + number)
         sampler = self._loader.sampler
         if isinstance(sampler, DistributedSampler):
@@ -143,7 +148,7 @@ def _choose(taught: Tensor, blend: bool, generator: Generator) -> Tensor:
     """Pick a teacher for each pair, or a random convex combination of all of them."""
     b, k = taught.shape[:2]
     if blend:
-        # Exponential draws, normalised, are uniform on the simplex.
+        # Normalised exponential draws are uniform on the simplex.
         weights = -torch.rand(b, k, 1, 1, generator=generator).clamp_min(1e-7).log()
         weights = weights / weights.sum(dim=1, keepdim=True)
         return (taught * weights).sum(dim=1, keepdim=True)
@@ -152,10 +157,15 @@ def _choose(taught: Tensor, blend: bool, generator: Generator) -> Tensor:
 
 
 def random_crops(x: Float[Tensor, "b c h w"], side: int, generator: Generator) -> Tensor:
-    """Cut a window of side x side out of each image at a place of its own.
+    """Cut a window of side x side pixels out of each image, each at a different random place.
 
     Raises:
         FusionkitError: if the images are smaller.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> random_crops(torch.zeros(4, 3, 64, 80), side=48, generator=generator).shape
+        torch.Size([4, 3, 48, 48])
     """
     b, _, h, w = x.shape
     if min(h, w) < side:
@@ -171,9 +181,17 @@ def random_crops(x: Float[Tensor, "b c h w"], side: int, generator: Generator) -
 
 
 def random_dihedral(x: Float[Tensor, "b c h w"], generator: Generator) -> Tensor:
-    """Give each square image one of the eight reflections and quarter turns."""
+    """Apply one of the eight reflections and quarter turns to each image, drawn for each.
+
+    Images that are not square keep their shape: they are turned by half turns only.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> random_dihedral(torch.zeros(2, 1, 32, 48), generator).shape
+        torch.Size([2, 1, 32, 48])
+    """
     b, _, h, w = x.shape
-    quarter = 1 if h == w else 2  # an oblong keeps its shape under half turns only
+    quarter = 1 if h == w else 2
     turns = torch.randint(4, (b,), generator=generator).tolist()
     flips = torch.randint(2, (b,), generator=generator).tolist()
     turned = [
@@ -187,8 +205,13 @@ def random_dihedral(x: Float[Tensor, "b c h w"], generator: Generator) -> Tensor
 def random_mixtures(sources: Float[Tensor, "b m h w"], generator: Generator) -> Tensor:
     """Mix the sources with smooth random weights that sum to one at each pixel.
 
-    What a self-taught run starts from: images in which every modality shows somewhere, made by no
-    fusion method.
+    A run with ``teacher: self`` starts from such images: every modality shows somewhere in them,
+    and no fusion method is needed.
+
+    Example:
+        >>> sources = torch.stack([torch.zeros(32, 32), torch.ones(32, 32)])[None]
+        >>> random_mixtures(sources, torch.Generator().manual_seed(0)).shape
+        torch.Size([1, 1, 32, 32])
     """
     b, m, h, w = sources.shape
     fields = 3 * torch.randn(b, m, 3, 3, generator=generator)

@@ -1,4 +1,4 @@
-"""Distances between images: l1, l1 with Sobel gradients (EMMA's own), and structural similarity."""
+"""Distances between images: L1, L1 with Sobel gradients (EMMA), and structural similarity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from fusionkit.interfaces import Distance
 
 
 class L1(Distance):
-    """mean |a - b|."""
+    """mean |a - b|.
+
+    Example:
+        >>> L1()(torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 0.25)).item()
+        0.25
+    """
 
     name = "l1"
 
@@ -26,7 +31,7 @@ class L1(Distance):
         b: Float[Tensor, "b 1 h w"],
         mask: Bool[Tensor, "b 1 h w"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the mean absolute difference, over the pixels of ``mask`` if given."""
+        """Return the mean absolute difference, a scalar; of the pixels in ``mask`` if given."""
         return masked_mean((a - b).abs(), mask)
 
 
@@ -39,6 +44,11 @@ class L1Sobel(Distance):
     Args:
         intensity: Coefficient of the intensity term.
         gradient: Coefficient of the gradient term.
+
+    Example:
+        >>> image = torch.rand(1, 1, 16, 16)
+        >>> round(L1Sobel()(image, image + 0.25).item(), 3)  # gradients do not see an offset
+        0.25
     """
 
     name = "l1-sobel"
@@ -58,12 +68,12 @@ class L1Sobel(Distance):
         b: Float[Tensor, "b 1 h w"],
         mask: Bool[Tensor, "b 1 h w"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the distance, over the pixels of ``mask`` if given.
+        """Return the distance, a scalar; of the pixels in ``mask`` if given.
 
-        The gradient at a pixel looks at its eight neighbours, so its mask is eroded by one pixel.
+        The gradient at a pixel depends on its eight neighbours, so its mask is eroded by one pixel.
         """
         difference = a - b
-        # Sobel is linear: one gradient of the difference is the difference of the gradients.
+        # Sobel is linear, so the gradient of the difference is the difference of the gradients.
         gradient = spatial_gradient(difference).abs().mean(dim=2)
         inner = None if mask is None else erode(mask)
         return self.intensity * masked_mean(difference.abs(), mask) + self.gradient * masked_mean(
@@ -75,9 +85,14 @@ class SSIM(Distance):
     """1 - mean SSIM with a Gaussian window (Wang et al., IEEE TIP 2004), for images in [0, 1].
 
     Args:
-        window: Side of the window in pixels, odd.
+        window: Side of the window in pixels; an even number is increased by one.
         sigma: Standard deviation of the Gaussian in pixels.
-        intensity: Coefficient of an added mean |a - b|, since SSIM is nearly blind to offsets.
+        intensity: Coefficient of an added mean |a - b|, as SSIM hardly depends on offsets.
+
+    Example:
+        >>> image = torch.rand(1, 1, 32, 32)
+        >>> SSIM()(image, image).item() < 1e-6
+        True
     """
 
     name = "ssim"
@@ -99,7 +114,7 @@ class SSIM(Distance):
         b: Float[Tensor, "b 1 h w"],
         mask: Bool[Tensor, "b 1 h w"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the distance, over the pixels of ``mask`` if given."""
+        """Return the distance, a scalar; of the pixels in ``mask`` if given."""
         similarity = _ssim_map(a, b, self.window, self.sigma)
         distance = masked_mean(1 - similarity, mask)
         return distance + self.intensity * masked_mean((a - b).abs(), mask)
@@ -125,7 +140,17 @@ def _ssim_map(a: Tensor, b: Tensor, window: int, sigma: float) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean of ``values``, over ``mask`` if given; 0 where the mask is empty."""
+    """Return the mean of ``values``, of those in ``mask`` if given; 0 if the mask is empty.
+
+    Args:
+        values: (b, c, h, w).
+        mask: (b, 1, h, w), bool.
+
+    Example:
+        >>> values = torch.tensor([[[[1.0, 3.0]]]])
+        >>> masked_mean(values, values > 2).item()
+        3.0
+    """
     if mask is None:
         return values.mean()
     weights = mask.to(values.dtype).expand_as(values)
@@ -133,5 +158,12 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def erode(mask: Bool[Tensor, "b 1 h w"]) -> Bool[Tensor, "b 1 h w"]:
-    """Take away the pixels that have one outside the mask among their eight neighbours."""
+    """Remove the pixels from a mask that have a neighbour outside it, of eight neighbours.
+
+    Example:
+        >>> mask = torch.ones(1, 1, 5, 5, dtype=torch.bool)
+        >>> mask[..., 0, 0] = False
+        >>> int(erode(mask).sum())
+        21
+    """
     return F.max_pool2d((~mask).float(), 3, stride=1, padding=1) == 0

@@ -1,7 +1,9 @@
-"""The two terms of EMMA: sensors must see the sources again, and fusing must commute."""
+"""The two losses of EMMA: the sensors recover the sources, and fusion is equivariant."""
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import Annotated
 
 import torch
@@ -13,17 +15,29 @@ from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Distance, FusionStep, Loss, TransformElement
 from fusionkit_emma.distances import L1Sobel
 
+logger = logging.getLogger("fusionkit")
+
 
 class Sensing(Loss):
     """sum over modalities m of distance(A_m(F(sources)), source_m), EMMA eq. (5).
 
+    A_m is the sensor of modality m, F the backbone.
+
     Args:
-        distance: How far a sensed image is from its source.
+        distance: Distance between a sensed image and its source; ``l1-sobel`` if None.
         noise: Standard deviation of Gaussian noise added to the fused image before the sensors
-            see it, in units of the [0, 1] range; marks too faint for an eye drown in it. The
+            see it, in units of the [0, 1] range. It hides marks that are too faint to be seen. The
             official method has none.
-        direct: Compare the fused image itself with the sources, without sensors: the ablation
-            of the paper.
+        direct: Whether to compare the fused image itself with the sources, without sensors: the
+            ablation of the paper.
+
+    Example:
+        >>> from fusionkit.interfaces import FusionStep
+        >>> sources = {"infrared": torch.zeros(1, 1, 16, 16), "visible": torch.ones(1, 1, 16, 16)}
+        >>> average = lambda sources: sum(sources.values()) / len(sources)
+        >>> step = FusionStep(sources, average(sources), average, {}, [], torch.Generator())
+        >>> Sensing(direct=True)(step).item()
+        1.0
     """
 
     name = "sensing"
@@ -40,7 +54,7 @@ class Sensing(Loss):
         self.direct = direct
 
     def forward(self, step: FusionStep) -> Float[Tensor, ""]:
-        """Return the sum over the modalities.
+        """Return the sum of the distances of all modalities, a scalar.
 
         Raises:
             FusionkitError: if a modality has no sensor.
@@ -56,18 +70,34 @@ class Sensing(Loss):
 class Equivariance(Loss):
     """distance(T f, F(A_1(T f), ..., A_n(T f))) over a stack of transforms T, EMMA eq. (3).
 
-    Officially the stack is the identity and all drawn elements, each applied to f itself, so a
-    batch of b becomes b * (1 + number of elements).
+    f is the fused image, A_m the sensor of modality m, F the backbone. In the official code the
+    stack holds the identity and all drawn elements, each applied to f, so that a batch of b images
+    becomes one of b * (1 + number of elements).
 
     Args:
-        distance: How far the second fusion is from the transformed first.
-        elements: How many of the drawn elements to use in a step, the identity left out; all of
-            them and the identity if not given.
-        masked: Count only pixels that the transform leaves valid.
-        noise: As for ``sensing``.
-        detach: Take f as given: the term then teaches the network to give T f back from what the
-            sensors see of it. Officially f too is drawn towards the second fusion, which is
-            blurred as long as the sensors are poor, so that the term can be met by blurring f.
+        distance: Distance between T f and the second fusion; ``l1-sobel`` if None.
+        elements: Number of drawn elements to use per step; all of them if None.
+        identity: Whether the stack also holds the identity. None means true, but false if
+            ``elements`` is given; say it explicitly then.
+        masked: Whether to count only the pixels that are valid after the transform.
+        noise: Standard deviation of Gaussian noise on the sensors' input, as for ``sensing``.
+        detach: Whether to treat f as a constant. The loss then teaches the network to recover T f
+            from what the sensors see of it. In the official code the gradient also draws f towards
+            the second fusion. That is blurred while the sensors are poor, so that blurring f
+            lowers the loss.
+
+    Example:
+        >>> from fusionkit.interfaces import FusionStep
+        >>> from fusionkit_emma.transforms import Reflect
+        >>> sources = {"infrared": torch.rand(1, 1, 16, 16)}
+        >>> fuse = lambda sources: sources["infrared"]  # commutes with everything
+        >>> sensors = {"infrared": lambda fused: fused}
+        >>> transforms = [(Reflect(), 3)]
+        >>> step = FusionStep(
+        ...     sources, fuse(sources), fuse, sensors, transforms, torch.Generator()
+        ... )
+        >>> Equivariance()(step).item()
+        0.0
     """
 
     name = "equivariance"
@@ -76,6 +106,7 @@ class Equivariance(Loss):
         self,
         distance: Distance | None = None,
         elements: Annotated[int, Field(ge=1)] | None = None,
+        identity: bool | None = None,
         masked: bool = False,
         noise: Annotated[float, Field(ge=0, le=1)] = 0.0,
         detach: bool = False,
@@ -83,12 +114,19 @@ class Equivariance(Loss):
         super().__init__()
         self.distance = distance or L1Sobel()
         self.elements = elements
+        if identity is None and elements is not None:
+            _warn_no_identity()
+        self.identity = elements is None if identity is None else identity
         self.masked = masked
         self.noise = noise
         self.detach = detach
 
     def forward(self, step: FusionStep) -> Float[Tensor, ""]:
-        """Return the distance over the stack, with gradients on both sides, or the second only."""
+        """Return the distance over the stack, a scalar.
+
+        Raises:
+            FusionkitError: if a modality has no sensor.
+        """
         fused = step.fused.detach() if self.detach else step.fused
         height, width = fused.shape[-2:]
         drawn: list[TransformElement] = []
@@ -97,18 +135,18 @@ class Equivariance(Loss):
             count = count if order is None else min(count, order)
             drawn.extend(group.sample(count, (height, width), step.generator))
         if self.elements is not None:
-            kept = torch.randperm(len(drawn), generator=step.generator)[: self.elements]
-            drawn = [drawn[k] for k in kept.tolist()]
-            images = [element.apply(fused) for element in drawn]
-        else:
-            images = [fused, *(element.apply(fused) for element in drawn)]
+            chosen = torch.randperm(len(drawn), generator=step.generator)[: self.elements]
+            drawn = [drawn[k] for k in chosen.tolist()]
+        images = [element.apply(fused) for element in drawn]
+        if self.identity:
+            images.insert(0, fused)
         if not images:
             return step.fused.new_zeros(())
         stack = torch.cat(images)
         mask = None
         if self.masked:
             masks = [element.valid((height, width)) for element in drawn]
-            if self.elements is None:
+            if self.identity:
                 masks.insert(0, torch.ones(height, width, dtype=torch.bool))
             batch = fused.shape[0]
             mask = torch.stack(masks)[:, None].repeat_interleave(batch, dim=0).to(stack.device)
@@ -117,8 +155,21 @@ class Equivariance(Loss):
         return self.distance(stack, step.backbone(sensed), mask)
 
 
+@functools.cache  # once a process is enough
+def _warn_no_identity() -> None:
+    logger.warning(
+        "loss 'equivariance': `elements` alone leaves the identity out; say `identity: false` to "
+        "keep that, or `identity: true` to use the identity as well"
+    )
+
+
 def add_noise(x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    """Return x plus Gaussian noise from a CPU generator; x itself if sigma is 0."""
+    """Return x plus Gaussian noise from a CPU generator; x itself if sigma is 0.
+
+    Example:
+        >>> add_noise(torch.zeros(2), 0.0, torch.Generator())
+        tensor([0., 0.])
+    """
     if sigma == 0:
         return x
     return x + sigma * torch.randn(x.shape, generator=generator).to(x)
@@ -127,6 +178,7 @@ def add_noise(x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
 def _sensor(step: FusionStep, modality: str) -> torch.nn.Module:
     if modality not in step.sensors:
         raise FusionkitError(
-            f"no sensor for the modality {modality!r}; sensors: {', '.join(step.sensors) or 'none'}"
+            f"no sensor for the modality {modality!r}; there are sensors for: "
+            f"{', '.join(step.sensors) or 'none'}"
         )
     return step.sensors[modality]

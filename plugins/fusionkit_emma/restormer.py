@@ -11,18 +11,35 @@ from torch.nn import functional as F
 
 
 def run(module: nn.Module | None, x: Tensor) -> Tensor:
-    """Call a module out of ``_modules``, whose type allows None."""
+    """Call a module taken from ``_modules``, whose type allows None."""
     assert module is not None
     return module(x)
 
 
 def conv3(inputs: int, outputs: int, step: int = 1, bias: bool = False) -> nn.Conv2d:
-    """Return a 3x3 convolution with reflected borders, as all of U-Fuser's are."""
+    """Return a 3x3 convolution with reflected borders.
+
+    Example:
+        >>> conv3(8, 16, step=2)(torch.zeros(1, 8, 32, 32)).shape
+        torch.Size([1, 16, 16, 16])
+    """
     return nn.Conv2d(inputs, outputs, 3, stride=step, padding=1, bias=bias, padding_mode="reflect")
 
 
 class RestormerCNNBlock(nn.Module):
-    """Embed, then global attention and local convolutions side by side, then merge."""
+    """Embed the input, apply global attention and local convolutions in parallel, and merge them.
+
+    Args:
+        inputs: Input channels.
+        outputs: Output channels, a multiple of ``heads``.
+        heads: Attention heads of the global branch.
+        branches: ``global``, ``local`` or both.
+
+    Example:
+        >>> block = RestormerCNNBlock(1, 8, heads=4, branches=("global", "local"))
+        >>> block(torch.zeros(1, 1, 32, 32)).shape
+        torch.Size([1, 8, 32, 32])
+    """
 
     def __init__(self, inputs: int, outputs: int, heads: int, branches: Sequence[str]):
         super().__init__()
@@ -54,15 +71,15 @@ class _Global(nn.Module):
 
 
 class _ChannelNorm(nn.Module):
-    """LayerNorm over the channels of each pixel; ``body`` is its name in official state dicts."""
+    """LayerNorm over the channels of each pixel; official state dicts call its weights ``body``."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.body = nn.LayerNorm(channels, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Not F.layer_norm: its rounding differs from the official sequence of operations, and
-        # eight channels of nearly equal values amplify that to visible differences.
+        # F.layer_norm rounds differently from the official sequence of operations. Eight channels
+        # of nearly equal values amplify that to visible differences.
         b, c, h, w = x.shape
         pixels = x.flatten(2).transpose(1, 2)
         mean = pixels.mean(-1, keepdim=True)
@@ -91,7 +108,7 @@ class _TransposedAttention(nn.Module):
 
 
 class _GatedFeedForward(nn.Module):
-    """Depthwise convolutions in pairs, the first half gating the second through GELU."""
+    """Feed-forward layer of grouped convolutions; half of the channels gate the others by GELU."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -132,5 +149,5 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Add what the convolutions find."""
+        """Add the convolved input to the input."""
         return x + self.conv(x)

@@ -1,4 +1,4 @@
-"""Early visible results: rows of sources and fused image as one PNG."""
+"""Contact sheets of held-out pairs, written during the training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fusionkit.io.images import write_image
 
 
 def save_samples(path: Path, rows: Sequence[Sequence[Tensor]]) -> None:
-    """Write a contact sheet.
+    """Write a contact sheet as PNG, one row per pair.
 
     Args:
-        path: A PNG file.
-        rows: For each pair its images side by side, each (1, 1, h, w) in [0, 1].
+        path: The PNG file to write.
+        rows: The images of each pair, each (1, 1, h, w) in [0, 1]; they stand side by side.
     """
     strips = [
         torch.cat([image[0, 0].float().cpu() for image in row], dim=1).clamp(0, 1) for row in rows

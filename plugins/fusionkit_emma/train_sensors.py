@@ -1,176 +1,167 @@
-"""Stage ``train-sensors``: pseudo-sensors learn to see each source in the teachers' images."""
+"""Stage ``train-sensors``: pseudo-sensors learn to predict each source from fused images."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
 from torch.nn import functional as F
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.padding import pad_to_multiple
-from fusionkit.interfaces import RunContext, Stage
-from fusionkit.progress import ProgressBar
-from fusionkit_emma.batches import Batches, moving_average, random_mixtures
+from fusionkit.interfaces import Backbone, RunContext, Stage
+from fusionkit_emma.batches import Batches, build_teachers, random_mixtures
+from fusionkit_emma.epochs import training_epochs
 from fusionkit_emma.losses import add_noise
-from fusionkit_emma.optimization import Schedule, check_optimizer, make_optimizer, make_scheduler
-from fusionkit_emma.sides import check_side
+from fusionkit_emma.optimization import (
+    OptimizerSettings,
+    ScheduleSettings,
+    build_optimizer,
+    build_scheduler,
+    check_optimizer,
+)
+from fusionkit_emma.patch_size import check_patch_size
+
+OPTIMIZER = OptimizerSettings()
+SCHEDULE = ScheduleSettings(every=10)
 
 
 class TrainSensors(Stage):
-    """Train one pseudo-sensor per modality: MSE between A_m(teacher's image) and source m.
+    """Train one pseudo-sensor per modality on the teachers' images.
 
-    The defaults are the paper's schedule. With ``teacher: self`` the images come from the moving
-    average of the run's own backbone, or, before there is one, from random mixtures of the
-    sources. A second stage of this kind goes on with the weights of the first.
+    The loss is the mean squared error between A_m(teacher's image) and source m, where A_m is the
+    sensor of modality m. The defaults are the paper's schedule. With ``teacher: self`` the images
+    come from the moving average of the run's own backbone; before it exists, from random mixtures
+    of the sources. A second stage of this kind continues with the weights of the first.
 
     Args:
         epochs: Passes over the training patches.
-        batch_size: Pairs per step, over all processes.
-        lr: Learning rate.
-        optimizer: Any of timm's.
-        schedule: ``step`` (times ``decay_rate`` every ``decay_epochs``), ``cosine``, ``constant``.
-        decay_epochs: See ``schedule``.
-        decay_rate: See ``schedule``.
-        warmup_steps: Steps of linear warm-up.
-        crop: Side of a window drawn from each patch each time; the whole patch if left out.
-        augment: Draw one of eight reflections and quarter turns for each pair.
-        blend: Learn from random blends of the teachers, not from one of them at a time.
-        noise: Standard deviation, at most, of Gaussian noise added to the sensors' input; each
-            image draws its own. A sensor that has seen noise does not read faint marks.
-        val_pairs: Held-out pairs to validate on after each epoch.
+        batch_size: Pairs per step, of all processes together.
+        optimizer: ``name``, any optimizer of timm, and ``lr``, the learning rate.
+        schedule: How the rate changes: ``name`` is ``step`` (times ``factor`` after every ``every``
+            epochs), ``cosine`` (down to a hundredth) or ``constant``; during the first
+            ``warmup_steps`` batches it rises linearly.
+        crop: Side in pixels of a window drawn from each patch each time; None for whole patches.
+        augment: Whether to apply one of eight reflections and quarter turns, drawn for each pair.
+        blend: Whether to learn from random blends of the teachers instead of one of them at a time.
+        noise: Largest standard deviation of the Gaussian noise on the sensors' input, in units of
+            the [0, 1] range; each image draws its own. A sensor trained on noise does not read
+            faint marks.
+        val_pairs: Number of held-out pairs to validate on after each epoch.
     """
 
     name = "train-sensors"
     ignores = ("test", "losses", "transforms", "backbone")
+    renamed_arguments: ClassVar = {
+        "optimizer": "optimizer.name",
+        "lr": "optimizer.lr",
+        "schedule": "schedule.name",
+        "decay_epochs": "schedule.every",
+        "decay_rate": "schedule.factor",
+        "warmup_steps": "schedule.warmup_steps",
+    }
 
     def __init__(
         self,
         epochs: Annotated[int, Field(ge=1)] = 40,
         batch_size: Annotated[int, Field(ge=1)] = 64,
-        lr: Annotated[float, Field(gt=0)] = 1e-4,
-        optimizer: str = "adam",
-        schedule: Schedule = "step",
-        decay_epochs: Annotated[int, Field(ge=1)] = 10,
-        decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.5,
-        warmup_steps: Annotated[int, Field(ge=0)] = 0,
+        optimizer: OptimizerSettings = OPTIMIZER,
+        schedule: ScheduleSettings = SCHEDULE,
         crop: Annotated[int, Field(ge=16)] | None = None,
         augment: bool = False,
         blend: bool = False,
         noise: Annotated[float, Field(ge=0, le=1)] = 0.0,
         val_pairs: Annotated[int, Field(ge=0)] = 8,
     ):
-        check_optimizer(optimizer)
-        self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
-        self.optimizer = optimizer
-        self.schedule: Schedule = schedule
-        self.decay_epochs, self.decay_rate, self.warmup_steps = (
-            decay_epochs,
-            decay_rate,
-            warmup_steps,
-        )
+        check_optimizer(optimizer.name)
+        self.epochs, self.batch_size = epochs, batch_size
+        self.optimizer, self.schedule = optimizer, schedule
         self.crop, self.augment, self.blend, self.noise = crop, augment, blend, noise
         self.val_pairs = val_pairs
 
     def produces(self, run: RunContext) -> tuple[str, ...]:
-        """The weights of each sensor."""
+        """Return the weights of each sensor."""
         return tuple(f"sensor-{modality}" for modality in run.config.modalities)
 
     def check(self, run: RunContext) -> None:
-        """Sensors and something to learn from must be configured."""
+        """Check that sensors and teachers are configured, and the size of the patches."""
         if not run.config.sensors:
-            raise FusionkitError("needs `sensors`, one per modality; there are none")
+            raise FusionkitError("needs `sensors`, one per modality; the configuration has none")
         if not run.config.teacher:
             raise FusionkitError(
                 "needs a `teacher` whose fused images the sensors learn from: a list of backbones "
                 "(- {name: laplacian-pyramid}), or `self`"
             )
         for modality, sensor in run.components.build_sensors().items():
-            check_side(run, self.crop, sensor.stride, f"the sensor for {modality}")
+            check_patch_size(run, self.crop, sensor.stride, f"the sensor for {modality}")
 
     def run(self, run: RunContext) -> None:
         """Train all sensors side by side, each on its own loss."""
         fabric = run.fabric
         sensors = torch.nn.ModuleDict(run.current_sensors())
-        teacher = moving_average(run)
+        teachers = build_teachers(run)
         batches = Batches(
             run,
             self.batch_size,
-            self.crop,
-            self.augment,
-            self.blend,
-            teachers=None if teacher is None else [teacher],
+            teachers,
+            crop=self.crop,
+            augment=self.augment,
+            blend=self.blend,
         )
-        optimizer = make_optimizer(sensors.parameters(), self.optimizer, self.lr)
-        scheduler = make_scheduler(
+        optimizer = build_optimizer(sensors.parameters(), self.optimizer)
+        scheduler = build_scheduler(
             optimizer,
-            self.schedule,
-            self.epochs,
-            len(batches),
-            self.decay_epochs,
-            self.decay_rate,
-            self.warmup_steps,
+            lambda step: self.schedule.rate(self.optimizer.lr, step, len(batches), self.epochs),
         )
-        first = 0
-        if (saved := run.checkpoints.load_progress()) is not None:
-            sensors.load_state_dict(saved["sensors"])
-            first = saved["epoch"]
-        together, optimizer = fabric.setup(_Together(sensors), optimizer)
-        if saved is not None:  # now that the weights are where the optimizer's state must be
-            optimizer.load_state_dict(saved["optimizer"])
-        generator = run.seeds.generator("noise")
-        step = first * len(batches)
-        with ProgressBar("sensors", self.epochs * len(batches), step, run.is_first) as bar:
-            for epoch in range(first, self.epochs):
-                sensors.train()
-                generator.manual_seed(
-                    run.seeds.seed_for(str(fabric.global_rank), "noise", str(epoch))
+        module, optimizer = fabric.setup(_AllSensors(sensors), optimizer)
+        parts = {"sensors": sensors, "optimizer": optimizer, "scheduler": scheduler}
+        generator = torch.Generator()
+        for epoch in training_epochs(run, "sensors", batches, self.epochs, parts):
+            sensors.train()
+            generator.manual_seed(
+                run.seeds.seed_for(str(fabric.global_rank), "noise", str(epoch.number))
+            )
+            for batch in epoch:
+                assert batch.teacher is not None
+                sensed = module(self._with_noise(batch.teacher, generator))
+                errors = {m: F.mse_loss(sensed[m], batch.sources[m]) for m in sensed}
+                optimizer.zero_grad()
+                fabric.backward(sum(errors.values(), start=torch.zeros(())))
+                optimizer.step()
+                epoch.finish_step(
+                    {f"rmse/{m}": math.sqrt(error.item()) for m, error in errors.items()},
+                    lr=scheduler.get_last_lr()[0],
                 )
-                for batch in batches.epoch(epoch):
-                    scheduler.step_update(step)
-                    assert batch.teacher is not None
-                    levels = torch.rand(len(batch.teacher), 1, 1, 1, generator=generator)
-                    noise = add_noise(torch.zeros_like(batch.teacher), self.noise, generator)
-                    sensed = together(batch.teacher + levels.to(noise) * noise)
-                    errors = {m: F.mse_loss(sensed[m], batch.sources[m]) for m in sensed}
-                    optimizer.zero_grad()
-                    fabric.backward(sum(errors.values(), start=torch.zeros(())))
-                    optimizer.step()
-                    step += 1
-                    values = {f"rmse/{m}": math.sqrt(e.item()) for m, e in errors.items()}
-                    run.log.write(step, {**values, "lr": optimizer.param_groups[0]["lr"]})
-                    bar.step(values)
-                if run.is_first:
-                    if validated := self._validate(run, sensors, teacher):
-                        run.log.write(step, validated)
-                    run.checkpoints.save_progress(
-                        {
-                            "sensors": sensors.state_dict(),
-                            "optimizer": optimizer.state_dict(),
-                            "epoch": epoch + 1,
-                        }
-                    )
-                fabric.barrier()
+                scheduler.step()
+            if run.is_first:
+                epoch.log(self._validate(run, sensors, teachers))
         if run.is_first:
             for modality, sensor in sensors.items():
                 run.checkpoints.save(f"sensor-{modality}", sensor)  # type: ignore[arg-type]
 
+    def _with_noise(self, fused: Tensor, generator: torch.Generator) -> Tensor:
+        """Add Gaussian noise; each image draws its own standard deviation."""
+        levels = torch.rand(len(fused), 1, 1, 1, generator=generator)
+        noise = add_noise(torch.zeros_like(fused), self.noise, generator)
+        return fused + levels.to(noise) * noise
+
     @torch.no_grad()
     def _validate(
-        self, run: RunContext, sensors: torch.nn.ModuleDict, teacher: torch.nn.Module | None
+        self, run: RunContext, sensors: torch.nn.ModuleDict, teachers: Sequence[Backbone]
     ) -> dict[str, float]:
-        """Return the RMSE of each sensor on held-out pairs, whole images."""
+        """Return the RMSE of each sensor on whole held-out images."""
         indices = list(run.components.data.splits()["val"])[: self.val_pairs]
-        teachers = run.components.build_teachers() if teacher is None else [teacher]
         generator = torch.Generator().manual_seed(run.seeds.seed_for("val"))
         errors: dict[str, list[float]] = {m: [] for m in run.config.modalities}
         sensors.eval()
         for index in indices:
             sample = run.components.data[index]
             if teachers:
-                images = [t.fuse(sample) for t in teachers]  # type: ignore[operator]
+                images = [teacher.fuse(sample) for teacher in teachers]
             else:
                 stacked = torch.cat([sample.images[m] for m in run.config.modalities])[None]
                 images = [random_mixtures(stacked, generator)[0]]
@@ -190,12 +181,12 @@ class TrainSensors(Stage):
         }
 
 
-class _Together(torch.nn.Module):
+class _AllSensors(torch.nn.Module):
     """All sensors as one module, so that one wrapper synchronises their gradients."""
 
     def __init__(self, sensors: torch.nn.ModuleDict):
         super().__init__()
         self.sensors = sensors
 
-    def forward(self, fused: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, fused: Tensor) -> dict[str, Tensor]:
         return {name: sensor(fused) for name, sensor in self.sensors.items()}

@@ -1,4 +1,4 @@
-"""The transform groups of EMMA: circular shifts, rotations, reflections."""
+"""The transform groups of EMMA (circular shifts, rotations, reflections), and the group D4."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from fusionkit.interfaces import TransformElement, TransformGroup
 
 @dataclass(frozen=True)
 class Shifted(TransformElement):
-    """A circular shift by whole pixels; rows down, columns to the right.
+    """A circular shift by whole pixels.
 
-    ``circular`` False keeps the pixels the same but marks those that came around as not valid.
+    Attributes:
+        rows: Pixels down.
+        columns: Pixels to the right.
+        circular: Whether pixels that are wrapped around the border count as valid.
     """
 
     rows: int
@@ -38,43 +41,51 @@ class Shifted(TransformElement):
         return Shifted(-self.rows, -self.columns, self.circular)
 
     def valid(self, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
-        """Mark all pixels, or those that did not come around the border."""
+        """Mark all pixels; without ``circular``, those that were not wrapped around the border."""
         mask = torch.ones(size, dtype=torch.bool)
         if not self.circular:
             for axis, offset in enumerate((self.rows, self.columns)):
-                come_around = min(abs(offset), size[axis])
-                start = 0 if offset > 0 else size[axis] - come_around
-                mask.narrow(axis, start, come_around).fill_(False)
+                wrapped = min(abs(offset), size[axis])
+                start = 0 if offset > 0 else size[axis] - wrapped
+                mask.narrow(axis, start, wrapped).fill_(False)
         return mask
 
 
 @dataclass(frozen=True)
 class Rotated(TransformElement):
-    """A rotation about the centre, counter-clockwise in degrees; bilinear, zeros outside."""
+    """A rotation about the centre, bilinear, with zeros outside the image.
+
+    Attributes:
+        degrees: Angle in degrees, counter-clockwise.
+    """
 
     degrees: float
 
     @property
     def exact(self) -> bool:  # type: ignore[override]
-        """Whether no pixel is resampled: only for the identity."""
+        """Whether no pixel is resampled; only true of the identity."""
         return self.degrees % 360 == 0
 
     def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Rotate every image by the same angle."""
+        """Rotate all images by the angle."""
         return rotate(x, torch.tensor([self.degrees], dtype=x.dtype, device=x.device))
 
     def inverse(self) -> Rotated:
-        """Rotate back; restores the interior up to interpolation."""
+        """Rotate back; restores the interior except for interpolation."""
         return Rotated(-self.degrees)
 
     def valid(self, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
-        """Mark the pixels that no zero from outside has reached."""
+        """Mark the pixels that depend on no zero from outside the image."""
         return rotate(torch.ones(1, 1, *size), torch.tensor([self.degrees]))[0, 0] > 1 - 1e-4
 
 
 @dataclass(frozen=True)
 class Reflected(TransformElement):
-    """A mirror image: along the width (horizontal), the height (vertical), or both."""
+    """A reflection along the width (horizontal), the height (vertical), or both.
+
+    Attributes:
+        axes: Axes to flip: -1 for the width, -2 for the height.
+    """
 
     axes: tuple[int, ...]
     exact = True
@@ -84,7 +95,7 @@ class Reflected(TransformElement):
         return x.flip(self.axes)
 
     def inverse(self) -> Reflected:
-        """Return itself: reflections are their own inverses."""
+        """Return the reflection itself, which is its own inverse."""
         return self
 
     def valid(self, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
@@ -94,7 +105,12 @@ class Reflected(TransformElement):
 
 @dataclass(frozen=True)
 class Turned(TransformElement):
-    """A symmetry of the square: mirrored or not, then quarter turns."""
+    """A symmetry of the square: a reflection or none, then quarter turns.
+
+    Attributes:
+        turns: Number of quarter turns.
+        flip: Whether to reflect first.
+    """
 
     turns: int
     flip: bool
@@ -105,7 +121,7 @@ class Turned(TransformElement):
         return dihedral(x, self.turns, self.flip)
 
     def inverse(self) -> Turned:
-        """Turn back; a mirror image is its own inverse, turned or not."""
+        """Return the inverse; an element that reflects is its own inverse."""
         return self if self.flip else Turned(-self.turns % 4, False)
 
     def valid(self, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
@@ -117,9 +133,16 @@ class Shift(TransformGroup):
     """Circular shifts by a random number of rows and columns, neither of them zero.
 
     Args:
-        circular: Count the pixels that come around the border as valid, as EMMA does; they make
-            edges that no sensor sees, so False masks them when the loss asks for masks.
-        largest: The largest shift in pixels; the side of the image less one if left out.
+        circular: Whether pixels that are wrapped around the border count as valid, as in EMMA. They
+            form edges that no sensor sees; with false a masked loss leaves them out.
+        largest: Largest shift in pixels; None for the side of the image minus one.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> (shift,) = Shift(largest=4).sample(1, (32, 32), generator)
+        >>> x = torch.rand(1, 1, 32, 32)
+        >>> torch.equal(shift.inverse().apply(shift.apply(x)), x)
+        True
     """
 
     name = "shift"
@@ -145,7 +168,7 @@ class Shift(TransformGroup):
 
 
 def _draw_offsets(count: int, limit: int, generator: Generator) -> list[int]:
-    """Draw different offsets out of -limit .. limit without 0."""
+    """Draw different offsets from -limit .. limit, without 0."""
     drawn = torch.randperm(2 * limit, generator=generator)[:count].tolist()
     return [d - limit if d < limit else d - limit + 1 for d in drawn]
 
@@ -155,7 +178,11 @@ class Rotate(TransformGroup):
 
     Args:
         angles: ``fixed`` gives 10, 10 + 360 // count, ... degrees, as EMMA's training does;
-            ``random`` draws different whole degrees out of 1 .. 358.
+            ``random`` draws different whole degrees from 1 .. 358.
+
+    Example:
+        >>> [rotation.degrees for rotation in Rotate().sample(3, (32, 32), torch.Generator())]
+        [10.0, 130.0, 250.0]
     """
 
     name = "rotate"
@@ -172,7 +199,7 @@ class Rotate(TransformGroup):
         return [Rotated(float(degrees + 1)) for degrees in drawn]
 
     def order(self, size: tuple[int, int]) -> int:
-        """Return 350: from 10 degrees on, in steps of one degree."""
+        """Return 350, the rotations by 10 .. 359 degrees in steps of one degree."""
         return 350
 
 
@@ -180,7 +207,12 @@ class Reflect(TransformGroup):
     """The three reflections: horizontal, vertical, both.
 
     Args:
-        order: ``fixed`` takes them in that order, as EMMA does; ``random`` draws without return.
+        order: ``fixed`` takes them in that order, as EMMA does; ``random`` draws without
+            replacement.
+
+    Example:
+        >>> [reflection.axes for reflection in Reflect().sample(2, (32, 32), torch.Generator())]
+        [(-1,), (-2,)]
     """
 
     name = "reflect"
@@ -191,7 +223,7 @@ class Reflect(TransformGroup):
     def sample(
         self, count: int, size: tuple[int, int], generator: Generator
     ) -> Sequence[Reflected]:
-        """Return ``count`` of the three."""
+        """Return ``count`` of the three reflections."""
         _check_count(self, count, size)
         elements = [Reflected((-1,)), Reflected((-2,)), Reflected((-2, -1))]
         if self._sampling == "random":
@@ -199,17 +231,22 @@ class Reflect(TransformGroup):
         return elements[:count]
 
     def order(self, size: tuple[int, int]) -> int:
-        """Return 3."""
+        """Return 3, the number of reflections."""
         return len(REFLECTIONS) - 1
 
 
 class Dihedral(TransformGroup):
-    """The symmetries of the square: no pixel is resampled, so all of the error is the network's.
+    """The symmetries of the square, which resample no pixel.
 
-    Images that are no squares have only the three that keep height and width (see ``order``).
+    Images that are not square have only the three elements that keep height and width (see
+    ``order``).
 
     Args:
-        order: ``fixed`` takes them in order; ``random`` draws without return.
+        order: ``fixed`` takes them in order; ``random`` draws without replacement.
+
+    Example:
+        >>> Dihedral().order((32, 32)), Dihedral().order((32, 48))
+        (7, 3)
     """
 
     name = "d4"
@@ -218,7 +255,7 @@ class Dihedral(TransformGroup):
         self._sampling = order
 
     def sample(self, count: int, size: tuple[int, int], generator: Generator) -> Sequence[Turned]:
-        """Return ``count`` of the seven; of the three that keep its shape for an oblong."""
+        """Return ``count`` elements."""
         _check_count(self, count, size)
         elements = [Turned(*e) for e in (D4 if size[0] == size[1] else REFLECTIONS)[1:]]
         if self._sampling == "random":
@@ -227,7 +264,7 @@ class Dihedral(TransformGroup):
         return elements[:count]
 
     def order(self, size: tuple[int, int]) -> int:
-        """Return 7 for squares and 3 for oblongs, which quarter turns would reshape."""
+        """Return 7 for squares; 3 for other images, whose shape quarter turns would change."""
         return (len(D4) if size[0] == size[1] else len(REFLECTIONS)) - 1
 
 
@@ -236,6 +273,6 @@ def _check_count(group: TransformGroup, count: int, size: tuple[int, int]) -> No
     order = group.order(size)
     if order is not None and count > order:
         raise FusionkitError(
-            f"{group.name}: the group has {order} elements beside the identity for images of "
+            f"{group.name}: the group has {order} elements besides the identity for images of "
             f"{size[0]}x{size[1]} pixels, found a count of {count}"
         )

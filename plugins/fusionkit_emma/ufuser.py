@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Backbone, Images, Modalities
+from fusionkit_emma.initialization import init_as_average
 from fusionkit_emma.restormer import RestormerCNNBlock, conv3, run
-from fusionkit_emma.starting import start_as_average
 
 Channels = Annotated[tuple[int, ...], Field(min_length=2, max_length=6)]
 Branches = Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
@@ -27,18 +27,24 @@ class UFuser(Backbone):
 
     Args:
         modalities: Names of the sources, in the order of the encoders.
-        channels: Channels per scale, finest first; each a multiple of ``heads``.
-        heads: Attention heads of the global branches. With one channel per head, as officially
-            at the finest scale, attention is the identity on its values.
+        channels: Channels per scale, finest first; each is a multiple of ``heads``.
+        heads: Attention heads of the global branches. With one channel per head, as the official
+            network has at the finest scale, attention is the identity on its values.
         branches: ``global`` (transposed attention), ``local`` (residual convolutions) or both.
-            With one alone the block has the same width, so that an ablation removes it cleanly.
-        start: Initial weights: ``random`` is PyTorch's default, as officially; ``average`` starts
-            out as a fuser that about averages, which saves short schedules from learning to copy
-            pixels; ``exact-average`` as one that averages to a few percent, black and white
-            included, for longer ones with smaller rates.
+            With one of them the block keeps its width, so that an ablation changes nothing else.
+        init: Initial weights. ``random`` is PyTorch's default, which the official code uses.
+            ``average`` is a network that roughly averages the sources; short schedules then need
+            not learn to copy pixels. ``exact-average`` averages to a few percent, black and white
+            included; it is for longer schedules with lower learning rates.
+
+    Example:
+        >>> sources = {"infrared": torch.zeros(1, 1, 32, 32), "visible": torch.ones(1, 1, 32, 32)}
+        >>> UFuser(init="average")(sources).shape
+        torch.Size([1, 1, 32, 32])
     """
 
     name = "ufuser"
+    renamed_arguments: ClassVar = {"start": "init"}
 
     def __init__(
         self,
@@ -46,7 +52,7 @@ class UFuser(Backbone):
         channels: Channels = (8, 16, 32, 32),
         heads: Annotated[int, Field(ge=1)] = 8,
         branches: Branches = ("global", "local"),
-        start: Literal["random", "average", "exact-average"] = "random",
+        init: Literal["random", "average", "exact-average"] = "random",
     ):
         super().__init__()
         if len(modalities) < 2 or len(set(modalities)) < len(modalities):
@@ -87,11 +93,11 @@ class UFuser(Backbone):
                 up = nn.ConvTranspose2d(width, finer, 4, stride=2, padding=1, bias=False)
                 self.add_module(f"up{scale}", nn.Sequential(up, nn.ReLU()))
         self.last = nn.Sequential(conv3(channels[0], 1, bias=True), nn.Sigmoid())
-        if start != "random":
-            start_as_average(self, exact=start == "exact-average")
+        if init != "random":
+            init_as_average(self, exact=init == "exact-average")
 
     def _letters(self) -> list[str]:
-        """Prefix of each modality's encoder; the official letters for the first two."""
+        """Return the prefix of each modality's encoder; the first two are the official letters."""
         return ["I", "V", *(f"S{k}" for k in range(3, len(self.modalities) + 1))][
             : len(self.modalities)
         ]

@@ -18,7 +18,11 @@ class UNet(Sensor):
     With ``width`` 64 the state dict has the official names and shapes (39.4 million parameters).
 
     Args:
-        width: Channels of the finest level; they double per level.
+        width: Channels of the finest level; each coarser level has twice as many.
+
+    Example:
+        >>> UNet(width=4)(torch.zeros(1, 1, 32, 48)).shape
+        torch.Size([1, 1, 32, 48])
     """
 
     name = "unet"
@@ -45,7 +49,7 @@ class UNet(Sensor):
         self.last = nn.Sequential(nn.Conv2d(c1, 1, 3, padding=1), nn.Sigmoid())
 
     def forward(self, fused: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
-        """Predict what the modality shows of a scene; h and w must be multiples of 16."""
+        """Predict the source from the fused image; h and w must be multiples of 16."""
         d1 = self.down1(fused)
         d2 = self.down2(self.down_sample(d1))
         d3 = self.down3(self.down_sample(d2))

@@ -359,7 +359,8 @@ def test_a_recipe_trained_with_several_seeds_has_their_mean_and_spread(tmp_path)
         "data: {name: scenes, size: 32, train: 2, val: 1}\n"
         "teacher: [{name: average}]\n"
         "backbone: {name: ufuser, channels: [8, 8]}\n"
-        "stages: [{name: train-backbone, warm_start: 1, epochs: 0, batch_size: 2, crop: 32}]\n"
+        "stages: [{name: train-backbone, epochs: 0, distill: {epochs: 1}, batch_size: 2,"
+        " crop: 32}]\n"
     )
     trained = "  trained: {recipe: tiny.yaml, seeds: [3, 5]}\n"
     results, said = bench(tmp_path, SUITE.replace("tasks:", trained + "tasks:"))

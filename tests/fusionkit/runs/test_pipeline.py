@@ -22,7 +22,6 @@ from fusionkit.registry.plugins import load_plugins
 from fusionkit.runs.checkpoints import weights_file
 from fusionkit.runs.pipeline import run_pipeline
 from fusionkit.runs.run import Run
-from fusionkit_emma.train_backbone import _average, decay_at
 
 TINY = """\
 name: tiny
@@ -35,11 +34,11 @@ backbone: {name: ufuser, channels: [4, 8], heads: 4}
 transforms: [{name: shift, count: 2}, {name: rotate, count: 1}, {name: reflect, count: 1}]
 losses:
   - {name: sensing, noise: 0.02}
-  - {name: equivariance, weight: 0.1, elements: 1, masked: true}
+  - {name: equivariance, weight: 0.1, elements: 1, identity: false, masked: true}
 stages:
   - {name: train-sensors, epochs: 2, batch_size: 3, crop: 32, noise: 0.1, augment: true}
-  - {name: train-backbone, warm_start: 1, epochs: 2, batch_size: 3, crop: 32, anchor: 1.0,
-     clip: 1.0, ema: 0.9}
+  - {name: train-backbone, distill: {epochs: 1, weight: 1.0}, epochs: 2, batch_size: 3, crop: 32,
+     clip: 1.0, average: {decay: 0.9}}
   - {name: fuse}
   - {name: evaluate, metrics: [EN, SD, SCD, VIF]}
   - {name: report, pairs: 2}
@@ -78,7 +77,7 @@ def test_a_run_writes_all_it_promises(run, tmp_path):
     assert not list((folder / "checkpoints").glob("*.progress.pt"))
     logged = lines(folder)
     assert {"loss/sensing", "loss/equivariance", "loss/teacher"} <= set().union(*logged)
-    # the anchor fades to nothing over the training
+    # the weight of the distance to the teacher falls to zero over the training
     assert len([line for line in logged if "loss/sensing" in line]) == 4
     metrics = json.loads((folder / "metrics.json").read_text())
     assert set(metrics["methods"]) == {"ufuser", "average", "max", "laplacian-pyramid"}
@@ -92,8 +91,8 @@ def test_a_run_writes_all_it_promises(run, tmp_path):
     assert model.spec.name == "ufuser"
 
 
-def test_the_anchor_goes_from_one_weight_to_the_other(run):
-    logged = lines(run("stages.1.anchor=2.0", "stages.1.anchor_end=1.0").folder)
+def test_the_weight_of_the_teacher_changes_linearly(run):
+    logged = lines(run("stages.1.distill.weight=2.0", "stages.1.distill.weight_end=1.0").folder)
     weights = [
         (line["loss"] - line["loss/sensing"] - 0.1 * line["loss/equivariance"])
         / line["loss/teacher"]
@@ -148,7 +147,7 @@ def test_another_configuration_does_not_overwrite_a_run(run, caplog):
     folder = run().folder
     config = (folder / "config.yaml").read_text()
     with pytest.raises(FusionkitError, match=r"the stage 1-train-backbone on.*--restart"):
-        run("stages.train-backbone.lr=0.01")
+        run("stages.train-backbone.optimizer.lr=0.01")
     assert (folder / "config.yaml").read_text() == config
     with pytest.raises(FusionkitError, match="differs from the stage 3-evaluate on"):
         run("stages.evaluate.metrics=[EN]")
@@ -162,9 +161,9 @@ def test_another_configuration_does_not_overwrite_a_run(run, caplog):
     assert set(json.loads((folder / "metrics.json").read_text())["methods"]["ufuser"]) == {"EN"}
 
 
-def test_a_warm_start_alone_is_kept_when_the_losses_change(run, tmp_path, caplog):
+def test_a_distillation_alone_is_kept_when_the_losses_change(run, tmp_path, caplog):
     stages = (
-        "stages=[{name: train-backbone, warm_start: 1, epochs: 0, batch_size: 3, crop: 32},"
+        "stages=[{name: train-backbone, distill: {epochs: 1}, epochs: 0, batch_size: 3, crop: 32},"
         " {name: train-sensors, epochs: 1, batch_size: 3, crop: 32},"
         " {name: train-backbone, epochs: 1, batch_size: 3, crop: 32}]"
     )
@@ -180,10 +179,11 @@ def test_a_warm_start_alone_is_kept_when_the_losses_change(run, tmp_path, caplog
 def test_the_average_of_the_weights_can_be_kept(run):
     stages = (
         "stages=[{{name: train-sensors, epochs: 1, batch_size: 3, crop: 32}},"
-        " {{name: train-backbone, epochs: 2, batch_size: 3, crop: 32, ema: 0.5{0}}}]"
+        " {{name: train-backbone, epochs: 2, batch_size: 3, crop: 32,"
+        " average: {{decay: 0.5{0}}}}}]"
     )
     last = run(stages.format(""), folder="last")
-    kept = run(stages.format(", keep: average"), folder="average")
+    kept = run(stages.format(", keep: true"), folder="average")
     names = ("backbone", "teacher")
     (end, mean), (backbone, teacher) = (
         [load_file(weights_file(result.folder, name, "1-train-backbone")) for name in names]
@@ -192,16 +192,6 @@ def test_the_average_of_the_weights_can_be_kept(run):
     assert all(torch.equal(backbone[key], teacher[key]) for key in backbone)
     assert all(torch.equal(mean[key], teacher[key]) for key in mean)
     assert not all(torch.equal(backbone[key], end[key]) for key in end)
-
-
-def test_the_first_steps_of_the_average_forget_the_start():
-    module = torch.nn.Linear(1, 1, bias=False)
-    moving = {"weight": torch.full((1, 1), 100.0)}
-    for step in range(1, 101):
-        module.weight.data.fill_(1.0)
-        _average(moving, module, decay_at(step, 0.999))
-    assert moving["weight"].item() < 1.1
-    assert decay_at(10_000, 0.998) == 0.998
 
 
 def test_a_foreign_folder_is_left_alone(run, tmp_path):
@@ -228,9 +218,11 @@ def test_a_run_that_teaches_itself_uses_no_other_method(run):
     result = run(
         "teacher=self",
         "stages=[{name: train-sensors, epochs: 1, batch_size: 3, crop: 32},"
-        " {name: train-backbone, epochs: 1, batch_size: 3, crop: 32, warm_start: 1, ema: 0.5},"
+        " {name: train-backbone, epochs: 1, batch_size: 3, crop: 32, distill: {epochs: 1},"
+        "  average: {decay: 0.5}},"
         " {name: train-sensors, epochs: 1, batch_size: 3, crop: 32},"
-        " {name: train-backbone, epochs: 1, batch_size: 3, crop: 32, anchor: 0.5, ema: 0.5}]",
+        " {name: train-backbone, epochs: 1, batch_size: 3, crop: 32, distill: {weight: 0.5},"
+        "  average: {decay: 0.5}}]",
     )
     stages = {line["stage"] for line in lines(result.folder)}
     assert stages == {
@@ -253,10 +245,10 @@ def test_a_run_that_teaches_itself_uses_no_other_method(run):
         (["stages.train-sensors.crop=64"], r"crop=64 is larger than the patches of 48x48"),
         (["stages.train-sensors.crop=40"], r"needs sides that are multiples of 16"),
         (
-            ["stages.train-backbone.ema=0", "stages.train-backbone.keep=average"],
-            r"keep: average needs `ema`",
+            ["stages.train-backbone.average={keep: true}"],
+            r"average.keep needs average.decay",
         ),
-        (["stages.train-sensors.optimizer=adm"], r"timm knows no optimizer 'adm'; did you mean"),
+        (["stages.train-sensors.optimizer=adm"], r"no optimizer 'adm'; did you mean"),
         (["backbone.name=average"], r"the backbone 'average' has nothing to train"),
         (["stages.evaluate.metrics=[ENN]"], r"stages\[3\]: .*no metric 'ENN'"),
         (["stages.evaluate.profile=cdd"], r"no metric profile is called 'cdd'"),
@@ -347,8 +339,8 @@ def test_an_output_that_can_not_be_written(run, tmp_path):
 
 
 def test_a_run_that_diverges_says_so(run):
-    with pytest.raises(FusionkitError, match=r"the loss became .* lower `lr`"):
-        run("stages.train-backbone.warm_lr=1e30", "stages.train-backbone.clip=null")
+    with pytest.raises(FusionkitError, match=r"the loss became .* lower `optimizer.lr`"):
+        run("stages.train-backbone.distill.lr=1e30", "stages.train-backbone.clip=null")
 
 
 def test_a_collapsed_run_says_so(run, caplog):
@@ -356,7 +348,7 @@ def test_a_collapsed_run_says_so(run, caplog):
         "teacher=[]",
         "sensors={}",
         "losses=[{name: sensing, direct: true}]",
-        "stages=[{name: train-backbone, epochs: 1, lr: 1e-9, crop: 32}, {name: fuse}, "
+        "stages=[{name: train-backbone, epochs: 1, optimizer: {lr: 1e-9}, crop: 32}, {name: fuse}, "
         "{name: evaluate}]",
         folder="copy",
     )

@@ -26,7 +26,7 @@ transforms: [{name: shift, count: 1}, {name: reflect, count: 1}]
 losses: [{name: sensing}, {name: equivariance, weight: 0.1}]
 stages:
   - {name: train-sensors, epochs: 1, batch_size: 4}
-  - {name: train-backbone, warm_start: 1, epochs: 1, batch_size: 4}
+  - {name: train-backbone, distill: {epochs: 1}, epochs: 1, batch_size: 4}
   - {name: fuse}
   - {name: evaluate, metrics: [EN, SD, SCD, VIF, SSIM, Qabf, MI]}
   - {name: report, pairs: 1}

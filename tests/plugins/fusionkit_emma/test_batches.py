@@ -7,7 +7,6 @@ import torch
 
 from fusionkit.errors import FusionkitError
 from fusionkit_emma.batches import random_crops, random_dihedral, random_mixtures
-from fusionkit_emma.optimization import make_optimizer, make_scheduler
 
 
 def seeded(seed=0):
@@ -40,49 +39,3 @@ def test_mixtures_lie_between_the_sources_and_show_all_of_them():
     assert -1e-5 <= mixed.min() < 0.05
     assert 0.95 < mixed.max() <= 1 + 1e-5
     assert mixed.mean().item() == pytest.approx(0.5, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        ("step", [1.0] * 20 + [0.5] * 20 + [0.25] * 10),
-        ("constant", [1.0] * 50),
-    ],
-)
-def test_schedules(schedule, expected):
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = make_optimizer([parameter], "adam", 1.0)
-    scheduler = make_scheduler(optimizer, schedule, 5, 10, 2, 0.5, 0)
-    rates = []
-    for step in range(50):
-        scheduler.step_update(step)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates == pytest.approx(expected)
-
-
-def test_step_schedule_is_that_of_the_paper():
-    """StepLR(20, 0.5) per epoch, which the official code uses."""
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    theirs = torch.optim.Adam([parameter], 1e-4)
-    reference = torch.optim.lr_scheduler.StepLR(theirs, 20, 0.5)
-    ours = make_optimizer([parameter], "adam", 1e-4)
-    assert type(ours) is torch.optim.Adam
-    scheduler = make_scheduler(ours, "step", 120, 3, 20, 0.5, 0)
-    for epoch in range(120):
-        for step in range(3):
-            scheduler.step_update(3 * epoch + step)
-            assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"])
-        theirs.step()
-        reference.step()
-
-
-def test_cosine_falls_to_a_hundredth_after_its_warm_up():
-    optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))], "adamw", 1.0)
-    scheduler = make_scheduler(optimizer, "cosine", 4, 25, 1, 0.5, 10)
-    rates = []
-    for step in range(100):
-        scheduler.step_update(step)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates[0] == pytest.approx(0.05)
-    assert max(rates) == rates[10] == pytest.approx(1, abs=0.05)
-    assert rates[-1] == pytest.approx(0.01, abs=0.005)

@@ -110,16 +110,17 @@ def test_masks_leave_the_made_up_borders_out():
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_sampled_elements_make_a_smaller_stack(masked):
+@pytest.mark.parametrize("identity", [False, True])
+def test_sampled_elements_make_a_smaller_stack(masked, identity):
     seen = []
 
     def backbone(sources):
         seen.append(next(iter(sources.values())).shape[0])
         return average(sources)
 
-    loss = Equivariance(elements=2, masked=masked)
+    loss = Equivariance(elements=2, identity=identity, masked=masked)
     value = loss(step(backbone=backbone, transforms=[(Shift(), 3), (Rotate(), 3), (Reflect(), 3)]))
-    assert seen == [2, 4]
+    assert seen == [2, 6 if identity else 4]
     assert torch.isfinite(value)
 
 

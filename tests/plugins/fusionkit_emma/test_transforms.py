@@ -109,11 +109,11 @@ def test_an_oblong_gives_what_symmetries_it_has():
 
 
 def test_too_many_elements_are_refused():
-    with pytest.raises(FusionkitError, match="3 elements beside the identity, found a count of 4"):
+    with pytest.raises(FusionkitError, match="3 elements besides the identity, found a count of 4"):
         Reflect().sample(4, SIZE, seeded())
     with pytest.raises(FusionkitError, match="at most 4 for images of 3x9"):
         Shift().sample(5, (3, 9), seeded())
-    with pytest.raises(FusionkitError, match="7 elements beside the identity, found a count of 8"):
+    with pytest.raises(FusionkitError, match="7 elements besides the identity, found a count of 8"):
         Dihedral().sample(8, (9, 9), seeded())
     with pytest.raises(FusionkitError, match="at most 350"):
         Rotate().sample(351, SIZE, seeded())

@@ -1,4 +1,4 @@
-"""Initial weights with which U-Fuser averages its sources."""
+"""Initial weights that make U-Fuser average its sources."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from fusionkit_emma.restormer import Residual, RestormerCNNBlock
 
 
 @torch.no_grad()
-def start_as_average(network: nn.Module, exact: bool) -> None:
-    """Add to smaller random weights what lets the sources through to the output.
+def init_as_average(network: nn.Module, exact: bool) -> None:
+    """Halve the random weights and add a path from the sources to the output.
 
-    Residual branches end in zeros, so a block is its embedding and its merging layer; both hand
-    channel k on to channel k; the fusion blocks average the sources; the decoder hands on what its
-    skip brings; and the output's sigmoid is steep enough to be nearly linear.
+    The last layer of each residual branch is zero, so that a block consists of its embedding and
+    its merging layer. Both pass channel k on to channel k. The fusion blocks average the sources,
+    the decoder passes on its skip connection, and the output's sigmoid is steep enough to be nearly
+    linear.
 
     Args:
-        network: A U-Fuser as PyTorch initialises it.
-        exact: Leave no random weights on the way of channel 0, which becomes the image, and bend it
-            before the output's sigmoid, which else has neither black nor white. Without that a
-            network starts with greys there, and after thousands of steps still has them.
+        network: A U-Fuser with PyTorch's initial weights.
+        exact: Whether to remove the random weights from the path of channel 0, which becomes the
+            image, and to bend its values before the output's sigmoid, so that the output reaches
+            black and white. Otherwise the network begins with greys there, and keeps them for
+            thousands of steps.
     """
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d) and name.endswith(("attn.proj", "mlp.project_out")):
@@ -38,16 +40,16 @@ def start_as_average(network: nn.Module, exact: bool) -> None:
             width = block.embed.out_channels
             parts = block.embed.in_channels // width
             if name.startswith("de_") and parts == 2:
-                _hand_on(block.embed, [0.0, 1.0], exact)  # from the skip, not from below
+                _pass_on(block.embed, [0.0, 1.0], exact)  # the skip connection only
             else:
-                _hand_on(block.embed, [1 / max(1, parts)] * max(1, parts), exact)
+                _pass_on(block.embed, [1 / max(1, parts)] * max(1, parts), exact)
             branches = block.FFN.in_channels // width
-            _hand_on(block.FFN, [1 / branches] * branches, exact)
+            _pass_on(block.FFN, [1 / branches] * branches, exact)
     out = network.get_submodule("last.0")
     assert isinstance(out, nn.Conv2d)
     assert out.bias is not None
     out.weight.mul_(0.1)
-    # sigmoid(4.6 (x - 1/2)) runs from 0.09 to 0.91 and is straight in between.
+    # sigmoid(4.6 (x - 1/2)) runs from 0.09 to 0.91 and is nearly straight in between.
     out.weight[0, 0, 1, 1] += 4.6
     out.bias.fill_(-2.3)
     block = network.get_submodule("de_1")
@@ -59,8 +61,8 @@ def start_as_average(network: nn.Module, exact: bool) -> None:
         _bend(residual.conv, branches / 4.6)
 
 
-def _hand_on(conv: nn.Conv2d, shares: Sequence[float], exact: bool) -> None:
-    """Halve the weights and let channel k of each part of the input through to channel k."""
+def _pass_on(conv: nn.Conv2d, shares: Sequence[float], exact: bool) -> None:
+    """Halve the weights and pass channel k of each part of the input on to channel k."""
     conv.weight.mul_(0.5)
     if exact:
         conv.weight[0].zero_()
@@ -71,14 +73,15 @@ def _hand_on(conv: nn.Conv2d, shares: Sequence[float], exact: bool) -> None:
 
 
 def _bend(conv: nn.Sequential, unit: float) -> None:
-    """Make a residual add to channel 0 what brings 4.6 (x - 1/2) near to logit(x).
+    """Make a residual bend channel 0, so that 4.6 (x - 1/2) becomes approximately logit(x).
 
-    From 0.2 to 0.8 logit is as good as straight. Beyond, one steeper piece on each side follows it
-    to 0.98 within 0.02 of x; each takes a ReLU. Steeper pieces made the training diverge.
+    Between 0.2 and 0.8 the logit is nearly straight. Beyond, one steeper linear piece on each side
+    follows it up to 0.98 with an error of at most 0.02 in x; each piece needs one ReLU. Steeper
+    pieces made the training diverge.
 
     Args:
         conv: Convolution, ReLU, convolution.
-        unit: What channel 0 must gain for the output to gain 1 before its sigmoid.
+        unit: Change of channel 0 that changes the input of the output's sigmoid by 1.
     """
     into, _, back = conv
     assert isinstance(into, nn.Conv2d)

@@ -1,0 +1,72 @@
+"""The objective of a training: losses, and what they look at beside the fused image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from fusionkit.interfaces import FusionStep, Images, Loss, RunContext, Sensor, TransformGroup
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the objective for one batch.
+
+    Attributes:
+        label: Name in the log.
+        weight: Factor in the sum.
+        value: Value of the loss, a scalar.
+    """
+
+    label: str
+    weight: float
+    value: Tensor
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The losses of a run.
+
+    Attributes:
+        losses: Label, loss and weight of each term.
+        sensors: Frozen pseudo-sensors by modality.
+        transforms: Groups, each with the number of elements to draw per step.
+    """
+
+    losses: Sequence[tuple[str, Loss, float]]
+    sensors: Mapping[str, Sensor]
+    transforms: Sequence[tuple[TransformGroup, int]]
+
+    def terms(
+        self, sources: Images, fused: Tensor, backbone: torch.nn.Module, generator: Generator
+    ) -> list[Term]:
+        """Return the terms for a batch.
+
+        Args:
+            sources: Modality -> (b, 1, h, w).
+            fused: What the backbone made of them, (b, 1, h, w).
+            backbone: The network, for losses that fuse again.
+            generator: Source of randomness for noise and transforms.
+        """
+        step = FusionStep(sources, fused, backbone, self.sensors, self.transforms, generator)
+        return [Term(label, weight, loss(step)) for label, loss, weight in self.losses]
+
+
+def build_objective(run: RunContext) -> Objective:
+    """Build the losses, transforms and trained sensors of a run, on its device.
+
+    Losses of equal names get different labels. Gradients pass through the sensors, not into them.
+    """
+    losses: list[tuple[str, Loss, float]] = []
+    for loss, weight in run.components.build_losses():
+        same = sum(loss.name == other.name for _, other, _ in losses)
+        label = f"{loss.name}-{same + 1}" if same else loss.name
+        losses.append((label, loss.to(run.fabric.device), weight))
+    sensors = {
+        modality: sensor.eval().requires_grad_(False).to(run.fabric.device)
+        for modality, sensor in run.current_sensors().items()
+    }
+    return Objective(losses, sensors, run.components.build_transforms())
