@@ -17,7 +17,7 @@ __all__ = ["NEW_KINDS", "write_package"]
 _RECIPE = {
     "data": "{name: scenes, size: 64, train: 32, val: 4}",
     "sensor": "{name: unet, width: 8}",
-    "backbone": "{name: ufuser, channels: [8, 8, 16, 16], start: average}",
+    "backbone": "{name: ufuser, channels: [8, 8, 16, 16], init: average}",
     "transforms": "[{name: shift, count: 1}, {name: rotate, count: 1}, {name: reflect, count: 1}]",
     "more_losses": "",
     "more_stages": "",

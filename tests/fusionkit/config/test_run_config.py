@@ -113,8 +113,8 @@ def test_files_that_are_no_configuration(load, text, message):
 
 
 def test_numbers_are_those_of_yaml_1_2(load):
-    text = MINIMAL.replace("epochs: 1", "epochs: 1, lr: 1e-3")
-    assert load(text).config.stages[0].arguments["lr"] == 1e-3
+    text = MINIMAL.replace("epochs: 1", "epochs: 1, optimizer: {lr: 1e-3}")
+    assert load(text).config.stages[0].arguments["optimizer"].lr == 1e-3
 
 
 def test_environment_variables_stand_for_their_values(load, monkeypatch):
@@ -138,7 +138,7 @@ def test_overrides_by_key_index_and_name(load):
         MINIMAL,
         "seed=7",
         "stages.0.epochs=3",
-        "stages.train-sensors.lr=1e-2",
+        "stages.train-sensors.optimizer.lr=1e-2",
         "losses.equivariance.weight=0.5",
         "data.size=64",
         "sensors.visible.width=3",
@@ -146,7 +146,7 @@ def test_overrides_by_key_index_and_name(load):
     ).config
     assert config.seed == 7
     assert config.stages[0].arguments["epochs"] == 3
-    assert config.stages[0].arguments["lr"] == 1e-2
+    assert config.stages[0].arguments["optimizer"].lr == 1e-2
     assert config.losses[1].weight == 0.5
     assert config.data.arguments["size"] == 64
     assert config.sensors["visible"].arguments["width"] == 3

@@ -249,7 +249,7 @@ def test_a_run_that_teaches_itself_uses_no_other_method(run):
             r"average.keep needs average.decay",
         ),
         (["stages.train-sensors.optimizer=adm"], r"no optimizer 'adm'; did you mean"),
-        (["backbone.name=average"], r"the backbone 'average' has nothing to train"),
+        (["backbone.name=average"], r"the backbone 'average' has no weights"),
         (["stages.evaluate.metrics=[ENN]"], r"stages\[3\]: .*no metric 'ENN'"),
         (["stages.evaluate.profile=cdd"], r"no metric profile is called 'cdd'"),
         (["data.val=0"], r"stages\[2\]: no pairs to fuse"),

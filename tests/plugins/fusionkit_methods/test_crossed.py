@@ -31,7 +31,7 @@ sensors: {infrared: {name: unet, width: 2}, visible: {name: unet, width: 2}}
 backbone: {name: ufuser, channels: [4, 8], heads: 4}
 transforms: [{name: shift, count: 1}, {name: reflect, count: 1}]
 losses: [{name: sensing}, {name: equivariance, weight: 0.1}]
-stages: [{name: train-backbone, epochs: 2, batch_size: 2, lr: 1.0e-3}]
+stages: [{name: train-backbone, epochs: 2, batch_size: 2, optimizer: {lr: 1.0e-3}}]
 """
 
 
