@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Generator, Tensor
 
-from fusionkit.interfaces import FusionStep, Images, Loss, RunContext, Sensor, TransformGroup
+from fusionkit.interfaces import (
+    Backbone,
+    FusionStep,
+    Images,
+    Loss,
+    RunContext,
+    Sensor,
+    TransformGroup,
+)
 
 
 @dataclass(frozen=True)
@@ -41,14 +48,14 @@ class Objective:
     transforms: Sequence[tuple[TransformGroup, int]]
 
     def terms(
-        self, sources: Images, fused: Tensor, backbone: torch.nn.Module, generator: Generator
+        self, sources: Images, fused: Tensor, backbone: Backbone, generator: Generator
     ) -> list[Term]:
         """Return the terms for a batch.
 
         Args:
             sources: Modality -> (b, 1, h, w).
             fused: What the backbone made of them, (b, 1, h, w).
-            backbone: The network, for losses that fuse again.
+            backbone: The network, or Fabric's wrapper of it, for losses that fuse again.
             generator: Source of randomness for noise and transforms.
         """
         step = FusionStep(sources, fused, backbone, self.sensors, self.transforms, generator)

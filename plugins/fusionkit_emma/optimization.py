@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -156,7 +156,7 @@ def build_average(module: nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def update(averages: list[Tensor], values: list[Tensor], step: int | Tensor) -> None:
+    def update(averages: Sequence[Tensor], values: Sequence[Tensor], step: int | Tensor) -> None:
         for average, value in zip(averages, values, strict=True):
             if average.is_floating_point():
                 average.lerp_(value, 1 - decay_at(int(step), decay))

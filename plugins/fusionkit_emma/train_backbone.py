@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -183,10 +183,11 @@ class TrainBackbone(Stage):
         scheduler = build_scheduler(optimizer, lambda step: self._rate_at(step, len(batches)))
         module, optimizer = fabric.setup(backbone, optimizer)
         parts = {"backbone": backbone, "optimizer": optimizer, "scheduler": scheduler}
-        result, average = backbone, None
+        average, averaged = None, backbone
         if self.average.decay:
             average = parts["average"] = build_average(backbone, self.average.decay)
-            result = average.module if self.average.keep else backbone
+            averaged = cast(Backbone, average.module)
+        result = averaged if self.average.keep else backbone
 
         generator = torch.Generator()
         epochs = self.distill.epochs + self.epochs
@@ -216,14 +217,16 @@ class TrainBackbone(Stage):
                 if average is not None:
                     average.update_parameters(backbone)
                 losses = {f"loss/{term.label}": term.value.item() for term in terms}
-                epoch.finish_step({"loss": total.item(), **losses}, lr=scheduler.get_last_lr()[0])
+                epoch.finish_step(
+                    {"loss": total.item(), **losses}, lr=float(scheduler.get_last_lr()[0])
+                )
                 scheduler.step()
             if run.is_first:
                 epoch.log(self._validate(run, epoch.number, result, objective))
         if run.is_first:
             run.checkpoints.save("backbone", result)
             if average is not None:
-                run.checkpoints.save("teacher", average.module)
+                run.checkpoints.save("teacher", averaged)
 
     def _rate_at(self, step: int, steps: int) -> float:
         """Return the learning rate of a step: first of the distillation, then of the training."""

@@ -134,7 +134,7 @@ class TrainSensors(Stage):
                 optimizer.step()
                 epoch.finish_step(
                     {f"rmse/{m}": math.sqrt(error.item()) for m, error in errors.items()},
-                    lr=scheduler.get_last_lr()[0],
+                    lr=float(scheduler.get_last_lr()[0]),
                 )
                 scheduler.step()
             if run.is_first:

@@ -12,7 +12,7 @@ from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import FusionStep
 from fusionkit_emma.distances import L1, SSIM, L1Sobel
 from fusionkit_emma.losses import Equivariance, Sensing
-from fusionkit_emma.transforms import Reflect, Rotate, Shift
+from fusionkit_emma.transforms import Dihedral, Reflect, Rotate, Shift
 
 DISTANCES = [L1(), L1Sobel(), SSIM()]
 
@@ -122,6 +122,19 @@ def test_sampled_elements_make_a_smaller_stack(masked, identity):
     value = loss(step(backbone=backbone, transforms=[(Shift(), 3), (Rotate(), 3), (Reflect(), 3)]))
     assert seen == [2, 6 if identity else 4]
     assert torch.isfinite(value)
+
+
+def test_an_oblong_uses_the_symmetries_that_it_has():
+    x = torch.rand(1, 1, 16, 24)
+    seen = []
+
+    def backbone(sources):
+        seen.append(next(iter(sources.values())).shape[0])
+        return average(sources)
+
+    made = step({"infrared": x, "visible": x}, backbone, transforms=[(Dihedral(), 7)])
+    assert Equivariance()(made).item() == pytest.approx(0, abs=1e-6)
+    assert seen == [1, 4]
 
 
 @pytest.mark.parametrize("detach", [False, True])

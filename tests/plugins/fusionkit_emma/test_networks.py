@@ -74,9 +74,7 @@ def test_exact_average_averages_from_black_to_white(channels, branches):
     levels = torch.linspace(0, 1, 11)[:, None, None, None].expand(-1, 1, 16, 16)
     for seed in range(3):
         torch.manual_seed(seed)
-        network = UFuser(
-            channels=channels, heads=4, branches=branches, start="exact-average"
-        ).eval()
+        network = UFuser(channels=channels, heads=4, branches=branches, init="exact-average").eval()
         with torch.no_grad():
             equal = network({"infrared": levels, "visible": levels})
             opposite = network({"infrared": levels, "visible": 1 - levels})
@@ -87,9 +85,9 @@ def test_exact_average_averages_from_black_to_white(channels, branches):
 def test_average_starts_grey_where_exact_average_is_white():
     white = {name: torch.ones(1, 1, 16, 16) for name in ("infrared", "visible")}
     found = {}
-    for start in ("random", "average", "exact-average"):
+    for init in ("random", "average", "exact-average"):
         torch.manual_seed(0)
-        found[start] = UFuser(start=start).eval()(white).mean().item()
+        found[init] = UFuser(init=init).eval()(white).mean().item()
     assert found["exact-average"] > 0.96 > 0.95 > found["average"] > 0.7 > found["random"]
 
 
