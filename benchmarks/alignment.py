@@ -1,10 +1,10 @@
-"""How well `--align` finds shifts: python benchmarks/alignment.py DATA [--pairs 30] [--seed 0].
+"""Measures how well `--align` finds shifts: python benchmarks/alignment.py DATA [--pairs 30].
 
 DATA holds roadscene/{ir,vi}, msrs/test/{ir,vi} and tno/{ir,vi}. The infrared image of each pair is
-shifted by a random part of up to 8 pixels, against a visible one that stays; both are cropped, so
-that no border tells. Two other estimators are run beside ours. The rendered scenes are the only
-pairs whose true registration is known; for the others the residual is given against the estimate
-for the pair as published, as well as against the pair as published.
+shifted by up to 8 pixels against the visible image, and both are cropped, so that no border gives
+the shift away. Two other estimators are run for comparison. Only the rendered scenes have a known
+true registration. For the other pairs the table gives the residual against the estimate for the
+published pair as well as against the published pair itself.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Turns a finished run into a model that a plugin ships: half-precision weights, and its records.
+"""Turns a finished run into a model that a plugin ships: half-precision weights and records.
 
 python benchmarks/package_model.py runs/emma-plus plugins/fusionkit_models/emma-ir-vis.yaml \
     --source infrared=DATA/tno/ir --source visible=DATA/tno/vi --records benchmarks/results/models
 
-The card must be there; `weights` and `sha256` of it are filled in. Weights are stored as float16 if
-the fused images of the given pairs stay within 40 dB of those of float32, else as they are.
+The model card must exist; the script fills in its keys `weights` and `sha256`. Weights are stored
+as float16 if the fused images of the given pairs have a PSNR of at least 40 dB against those of the
+float32 weights, else as float32.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from fusionkit.registry.model_cards import read_model
 from fusionkit.registry.weights import save_weights
 
 ENOUGH = 40.0
-"""PSNR in dB from which on half precision counts as lossless."""
+"""PSNR in dB from which half precision counts as lossless."""
 
 RECORDS = ("config.yaml", "environment.json", "metrics.json", "log.jsonl")
 
@@ -37,7 +38,9 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("card", type=Path)
     parser.add_argument("--source", action="append", required=True, metavar="MODALITY=FOLDER")
-    parser.add_argument("--records", type=Path, help="where a folder of the run's records is made")
+    parser.add_argument(
+        "--records", type=Path, help="folder in which to create a folder of the run's records"
+    )
     arguments = parser.parse_args()
     sources = dict(text.split("=", 1) for text in arguments.source)
     pairs = find_pairs({modality: Path(folder) for modality, folder in sources.items()})
@@ -63,7 +66,7 @@ def main() -> None:
         data = os.environ.get("FUSIONKIT_DATA")
         for name in RECORDS:
             record = (arguments.run / name).read_text(encoding="utf-8")
-            # So that config.yaml runs again on another machine.
+            # Without paths of this machine, config.yaml runs on other machines too.
             record = record.replace(f"{arguments.run.resolve().parent}/", "runs/")
             write_text(folder / name, record.replace(data, "${FUSIONKIT_DATA}") if data else record)
         print(f"{folder}: {', '.join(RECORDS)}")
@@ -71,7 +74,7 @@ def main() -> None:
 
 @torch.no_grad()
 def psnr(first: torch.nn.Module, second: torch.nn.Module, sample: Sample) -> float:
-    """Return the PSNR in dB between what two backbones make of a pair."""
+    """Return the PSNR in dB between the fused images of two backbones."""
     error = (first.fuse(sample) - second.fuse(sample)).square().mean().item()  # type: ignore[operator]
     return math.inf if error == 0 else -10 * math.log10(error)
 

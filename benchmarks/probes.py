@@ -1,15 +1,15 @@
-"""What fusion metrics don't see: how hot targets stand out, and whether daylight is pale.
+"""Measures what fusion metrics miss: how hot targets stand out, and whether daylight is pale.
 
 python benchmarks/probes.py emma-ir-vis "{name: saliency, levels: 5, targets: infrared}"
 
-Each method is a model (a run, a file, an installed name) or a backbone as in a configuration. By
-default it is measured on pairs that the models in the box are trained on, so that they may be tuned
-by it. In units of the range:
+Each method is a model (a run folder, a file or the name of an installed model) or a backbone as in
+a configuration. By default the pairs are training pairs of the packaged models, so models may be
+tuned by these numbers. The columns, for images in [0, 1]:
 
 person, weakest: labelled persons of every n-th pair of MSRS that has any (`det/`, class 0). The
     warmer half of a box (infrared at its median and above) minus the ring around the box; the mean
     over persons, and the lower quartile.
-grey, bright, flat: of every n-th pair of RoadScene those whose visible image has a mean above 100
+grey, bright, flat: every n-th pair of RoadScene, if the mean of its visible image is above 100
     of 255. The mean of the fused images; the share of pixels at 200 of 255 and more; the share of
     images with less standard deviation than both sources.
 white: the mean of the fused images where the visible one is at 250 of 255 and more.
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure hot targets and daylight.")
     parser.add_argument("methods", nargs="*", help="a model, or {name: BACKBONE, ...}")
     parser.add_argument("--every", type=int, default=5, help="take every n-th pair (5)")
-    parser.add_argument("--split", default="train", help="of MSRS: train or test")
+    parser.add_argument("--split", default="train", help="split of MSRS: train or test")
     arguments = parser.parse_args()
     data = Path(os.environ["FUSIONKIT_DATA"])
     msrs = fk.build("dataset", name="msrs-detection", root=str(data / "msrs"))
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def fuser(text: str) -> Fuse:
-    """Return what fuses a pair by a model, or by a backbone that needs no training."""
+    """Return a function that fuses a pair by a model, or by a backbone without weights."""
     if text.startswith("{"):
         return fk.build("backbone", **yaml.safe_load(text)).fuse
     return fk.load(text).fuse
@@ -67,7 +67,7 @@ def fuser(text: str) -> Fuse:
 
 @torch.no_grad()
 def report(name: str, fuse: Fuse, people: list[Sample], days: list[Sample]) -> None:
-    """Print a row of the table."""
+    """Print one row of the table."""
     persons = torch.tensor([c for sample in people for c in contrasts(sample, fuse(sample))])
     grey, bright, flat, white = [], [], [], []
     for sample in days:
@@ -83,7 +83,7 @@ def report(name: str, fuse: Fuse, people: list[Sample], days: list[Sample]) -> N
 
 
 def contrasts(sample: Sample, fused: Tensor) -> list[float]:
-    """Return how far each labelled person stands out, in units of the range."""
+    """Return how much brighter each labelled person is than its surroundings, in [-1, 1]."""
     infrared, (height, width) = sample.images["infrared"][0], fused.shape[-2:]
     found = []
     assert sample.boxes is not None

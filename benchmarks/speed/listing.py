@@ -1,6 +1,6 @@
-"""`fusionkit plugins list` against Python alone and torch: python benchmarks/speed/listing.py.
+"""Times `fusionkit plugins list` against bare Python and torch: python benchmarks/speed/listing.py.
 
-The three take turns, each in a process of its own; the first listing fills the cache.
+The three commands take turns, each in its own process; the first listing fills the cache.
 """
 
 from __future__ import annotations

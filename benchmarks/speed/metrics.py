@@ -1,7 +1,7 @@
-"""Our metrics against a plain scipy evaluator, in turn: python benchmarks/speed/metrics.py.
+"""Times the metrics against a plain scipy evaluator: python benchmarks/speed/metrics.py.
 
-The evaluator is written down from the definitions the straightforward way, with ``convolve2d``,
-as the field's scripts are. Both score the same images, and must agree, or no time is shown.
+The evaluator follows the definitions directly with ``convolve2d``, like the usual scripts of the
+field. Both score the same images in turn, and their scores must agree.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def main() -> None:
         for mine, other in zip(ours, theirs, strict=True):
             for name, value in other.items():
                 assert math.isclose(mine[name], value, rel_tol=1e-3), (name, mine[name], value)
-        if round_:  # the first loads what both need
+        if round_:  # the first round is a warm-up
             ratios.append((end - middle) / (middle - start))
             print(f"ours {middle - start:.2f} s, scipy {end - middle:.2f} s, {ratios[-1]:.1f}x")
     print(

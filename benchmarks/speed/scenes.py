@@ -1,4 +1,4 @@
-"""How many 128 x 128 pairs a second one core renders: python benchmarks/speed/scenes.py."""
+"""Times the rendering of 128 x 128 pairs on one core: python benchmarks/speed/scenes.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUNDS, PAIRS = 7, 40
 def main() -> None:
     torch.set_num_threads(1)
     scenes = Scenes(size=128, train=ROUNDS * PAIRS)
-    scenes[0]  # the first call loads what it needs
+    scenes[0]  # warm-up
     rates = []
     for round_ in range(ROUNDS):
         start = time.process_time()

@@ -1,7 +1,7 @@
-"""What a pseudo-sensor's width costs: python benchmarks/speed/sensors.py.
+"""Times pseudo-sensors of several widths: python benchmarks/speed/sensors.py.
 
-A step is a forward and a backward pass of 8 x 64 x 64 pixels. The widths take turns, and each is
-given as a ratio to the width of the recipes, 16; the time is the process's own.
+A step is a forward and a backward pass of 8 x 64 x 64 pixels. The widths take turns. CPU times
+are given relative to the width of the recipes, 16.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
         for width, network in networks.items():
             start = time.process_time()
             network(image).sum().backward()
-            if round_:  # the first warms up
+            if round_:  # the first round is a warm-up
                 seconds[width].append(time.process_time() - start)
     for width, network in networks.items():
         ratio = statistics.median(
