@@ -50,11 +50,11 @@ def conformance(conformance_case: Case) -> Callable[[], None]:
 
     def check() -> None:
         __tracebackhide__ = True
-        from fusionkit.testing import NotApplicable
+        from fusionkit.testing import NotApplicable, Refused
 
         try:
             conformance_case.run()
-        except NotApplicable as reason:
+        except (NotApplicable, Refused) as reason:
             pytest.skip(str(reason))
         except AssertionError as problem:
             # The sentence alone: the code of the kit is of no interest to a plugin's author.

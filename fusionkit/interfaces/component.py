@@ -62,6 +62,11 @@ class Component:
     example: ClassVar[Mapping[str, Any]] = {}
     """Arguments for a trial that takes seconds, if the defaults are too large or missing. The
     conformance kit builds the component with them."""
+    refuses: ClassVar[Mapping[str, str]] = {}
+    """Name of a conformance check -> why this component refuses it with FusionkitError. The key
+    ``build`` stands for a component that can't be built from its ``example`` on every machine,
+    because it needs files of the user or an optional package. A refusal that is not declared
+    fails the check."""
     renamed_arguments: ClassVar[Mapping[str, str]] = {}
     """Old name -> new name of arguments, for example ``{"lr": "optimizer.lr"}``. Old names work for
     one release, with a warning that names the new one."""

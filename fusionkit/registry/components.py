@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusionkit.errors import FusionkitError, nearest
-from fusionkit.interfaces import KINDS, Component, ComponentSpec
+from fusionkit.interfaces import KINDS, Component, ComponentSpec, Metric
 from fusionkit.registry.signatures import from_run, parameters_of
 
 __all__ = ["RESERVED", "Entry", "Registry", "check_component", "check_kind"]
@@ -146,7 +146,11 @@ def check_kind(kind: str) -> None:
 
 
 def check_component(cls: type[Component], plugin: str) -> str:
-    """Return the kind of a class, or raise FusionkitError saying what keeps it from being one."""
+    """Return the kind of a component class.
+
+    Raises:
+        FusionkitError: if the class is not a complete component; says what is wrong with it.
+    """
     what = f"{plugin}: {getattr(cls, '__qualname__', cls)!s}"
     if not (isinstance(cls, type) and issubclass(cls, tuple(KINDS.values()))):
         raise FusionkitError(
@@ -158,6 +162,8 @@ def check_component(cls: type[Component], plugin: str) -> str:
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))  # type: ignore[attr-defined]
         raise FusionkitError(f"{what} does not implement {missing}")
+    if issubclass(cls, Metric):
+        _check_metric(cls, what)
     for key, parameter in parameters_of(cls).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise FusionkitError(
@@ -169,3 +175,25 @@ def check_component(cls: type[Component], plugin: str) -> str:
                 f"{what}: the argument {key!r} clashes with a key of the configuration; rename it"
             )
     return cls.kind
+
+
+def _check_metric(cls: type[Metric], what: str) -> None:
+    """Raise FusionkitError if a metric lacks what tables and profiles need."""
+    if not isinstance(getattr(cls, "higher_is_better", None), bool):
+        raise FusionkitError(
+            f"{what} needs a class attribute `higher_is_better`, True or False; "
+            f"tables sort and mark by it"
+        )
+    profiles = getattr(cls, "profiles", None)
+    if not (isinstance(profiles, tuple) and profiles) or not all(
+        isinstance(profile, str) for profile in profiles
+    ):
+        raise FusionkitError(
+            f"{what} needs a class attribute `profiles`, a tuple of the names of the conventions "
+            f'that it follows, such as ("mine",); found {profiles!r}'
+        )
+    if not isinstance(getattr(cls, "profile", None), str) and "profile" not in parameters_of(cls):
+        raise FusionkitError(
+            f"{what} needs a class attribute `profile`, one of its profiles {profiles}, or an "
+            f"argument of this name"
+        )

@@ -13,6 +13,15 @@ which pytest runs once for each component and check. In Python: :func:`cases_of`
 """
 
 from fusionkit.testing.cases import Case, Outcome, cases_of, check_plugin
-from fusionkit.testing.subject import NotApplicable, Subject, expect
+from fusionkit.testing.subject import NotApplicable, Refused, Subject, expect
 
-__all__ = ["Case", "NotApplicable", "Outcome", "Subject", "cases_of", "check_plugin", "expect"]
+__all__ = [
+    "Case",
+    "NotApplicable",
+    "Outcome",
+    "Refused",
+    "Subject",
+    "cases_of",
+    "check_plugin",
+    "expect",
+]

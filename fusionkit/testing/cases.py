@@ -1,4 +1,4 @@
-"""Which checks apply to what: a case is one check of one component."""
+"""Which checks each kind has; a case is one check of one component."""
 
 from __future__ import annotations
 
@@ -9,37 +9,65 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fusionkit.errors import FusionkitError, nearest
+from fusionkit.registry.arguments import arguments_model
 from fusionkit.registry.plugins import Plugins
-from fusionkit.testing import common, measures, networks, objectives, sources, transforms
-from fusionkit.testing.subject import NotApplicable, Subject
+from fusionkit.testing import common, metrics, networks, objectives, sources, tasks, transforms
+from fusionkit.testing.subject import BUILD, NotApplicable, Refused, Subject, expect
 
 __all__ = ["CHECKS", "Case", "Outcome", "cases_of", "check_plugin"]
 
 Arguments = Mapping[tuple[str, str], Mapping[str, Any]]
-"""(kind, name) -> arguments to build a component by."""
+"""(kind, name) -> arguments to build a component with."""
+
+
+def declarations(subject: Subject) -> None:
+    """``refuses`` names checks of its kind with a reason, and ``example`` names its arguments."""
+    cls = subject.cls
+    known = [BUILD, *(check.__name__ for check in CHECKS[cls.kind])]
+    for name, reason in cls.refuses.items():
+        expect(
+            name in known,
+            f"refuses names {name!r}, which is not a check of a {cls.kind} "
+            f"(checks: {', '.join(known)})" + nearest(name, known),
+        )
+        expect(bool(reason.strip()), f"refuses[{name!r}] gives no reason")
+    arguments = arguments_model(cls).model_fields
+    for key in cls.example:
+        expect(
+            key in arguments,
+            f"example gives {key!r}, which is not an argument "
+            f"(arguments: {', '.join(arguments) or 'none'})",
+        )
+
 
 CHECKS: Mapping[str, tuple[Callable[[Subject], None], ...]] = {
-    kind: (*common.CHECKS, *own)
+    kind: (common.docstring, declarations, *common.CHECKS, *own)
     for kind, own in {
         "backbone": networks.CHECKS,
         "sensor": networks.CHECKS,
         "transform": transforms.CHECKS,
         "loss": objectives.LOSS_CHECKS,
         "distance": objectives.DISTANCE_CHECKS,
-        "metric": measures.METRIC_CHECKS,
+        "metric": metrics.CHECKS,
         "dataset": sources.DATASET_CHECKS,
         "stage": sources.STAGE_CHECKS,
-        "task": measures.TASK_CHECKS,
+        "task": tasks.CHECKS,
     }.items()
 }
-"""The checks of each kind, in the order in which they are made."""
+"""The checks of each kind, in the order in which they run."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a check ended: ``passed``, ``failed`` or ``skipped``, and a sentence for the last two."""
+    """The result of a check.
 
-    state: Literal["passed", "failed", "skipped"]
+    Attributes:
+        state: ``passed``; ``failed``; ``refused`` if the component refused and declares so;
+            ``skipped`` if there was nothing to check.
+        sentence: What is wrong, or why the check was refused or skipped; empty if it passed.
+    """
+
+    state: Literal["passed", "failed", "refused", "skipped"]
     sentence: str = ""
 
 
@@ -57,32 +85,38 @@ class Case:
 
     @property
     def promise(self) -> str:
-        """What the check asks for, in a sentence."""
+        """What the check asks for: the first line of its docstring."""
         return (inspect.getdoc(self.check) or "").partition("\n")[0]
 
     def __str__(self) -> str:
         return f"{self.subject.cls.kind}-{self.subject.cls.name}-{self.check.__name__}"
 
     def run(self) -> None:
-        """Make the check.
+        """Run the check.
 
         Raises:
-            AssertionError: if the component breaks the promise; says how.
-            NotApplicable: if there is nothing to check; says why.
+            AssertionError: if the component breaks the promise, or refuses without declaring it.
+            Refused: if the component refuses and declares so.
+            NotApplicable: if there is nothing to check.
         """
-        self.check(self.subject)
+        try:
+            self.check(self.subject)
+        except FusionkitError as error:
+            raise self.subject.refusal(self.check.__name__, str(error)) from None
 
     def outcome(self) -> Outcome:
-        """Make the check, and report whatever the component does."""
+        """Run the check, and report whatever the component does."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self.run()
         except NotApplicable as reason:
             return Outcome("skipped", str(reason))
+        except Refused as reason:
+            return Outcome("refused", str(reason))
         except AssertionError as problem:
             return Outcome("failed", str(problem))
-        # It is foreign code: whatever it raises is what its author must see.
+        # A component is foreign code: its author must see whatever it raises.
         except Exception as problem:
             return Outcome("failed", f"{type(problem).__name__}: {problem}")
         return Outcome("passed")
@@ -96,10 +130,12 @@ def cases_of(
     Args:
         plugins: What is installed.
         plugin: Name of an entry point or of a distribution; None for all.
-        arguments: To build components by, instead of their ``example``.
+        arguments: (kind, name) -> arguments to build a component with, instead of its
+            ``example``.
 
     Raises:
-        FusionkitError: if there is no such plugin, or it is broken, or brings nothing.
+        FusionkitError: if no such plugin is installed, or it could not be loaded, or it brings no
+            component.
     """
     names = None if plugin is None else _named(plugins, plugin)
     cases = [
@@ -114,7 +150,7 @@ def cases_of(
 
 
 def check_plugin(plugins: Plugins, plugin: str) -> Iterable[tuple[Case, Outcome]]:
-    """Make all checks of a plugin, one after the other."""
+    """Run all checks of a plugin, one after the other."""
     for case in cases_of(plugins, plugin):
         yield case, case.outcome()
 
@@ -137,6 +173,9 @@ def _named(plugins: Plugins, plugin: str) -> set[str]:
             f"no plugin or package {plugin!r} is installed "
             f"(plugins: {', '.join(p.name for p in plugins.found)})" + nearest(plugin, known)
         )
-    if broken := [p for p in found if p.error]:
-        raise FusionkitError(f"{broken[0].name} can't be loaded: {broken[0].error}")
+    for p in found:
+        if p.error:
+            raise FusionkitError(f"{p.name} can't be loaded: {p.error}")
+        if p.disabled:
+            raise FusionkitError(f"{p.name} is {p.complaint}")
     return {p.name for p in found}

@@ -6,13 +6,21 @@ import inspect
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from fusionkit.config.run_config import RunConfig
-from fusionkit.interfaces import IGNORED, Sample, Stage
+from fusionkit.interfaces import IGNORED, Dataset, Sample, Stage
+from fusionkit.testing.boxes import FORMAT, better_reading
 from fusionkit.testing.subject import Subject, expect
 
 _LOOKED_AT = 3
-"""Scenes of a data set that are read."""
+"""Number of scenes whose images are checked."""
+
+_LABELS_LOOKED_AT = 16
+"""Number of scenes whose labels are checked."""
+
+_BORDER = 0.01
+"""How far a box may leave the image, relative to its size: labels are rounded."""
 
 
 def samples(subject: Subject) -> None:
@@ -46,7 +54,7 @@ def samples(subject: Subject) -> None:
 def labels(subject: Subject) -> None:
     """Masks and boxes, where it has them, fit the image and its classes."""
     dataset = subject.build()
-    for index in range(min(_LOOKED_AT, len(dataset))):
+    for index in range(min(_LABELS_LOOKED_AT, len(dataset))):
         sample = dataset[index]
         size = next(iter(sample.images.values())).shape[-2:]
         if sample.mask is not None:
@@ -62,18 +70,46 @@ def labels(subject: Subject) -> None:
                 f"{len(dataset.mask_classes)} mask_classes",
             )
         if sample.boxes is not None:
-            expect(
-                sample.boxes.ndim == 2 and sample.boxes.shape[1] == 5,
-                f"{sample.id!r}: expected boxes (n, 5), found {tuple(sample.boxes.shape)}",
-            )
-            expect(
-                bool(((sample.boxes[:, 1:] >= 0) & (sample.boxes[:, 1:] <= 1)).all()),
-                f"{sample.id!r}: boxes are relative to the image, in [0, 1]",
-            )
-            expect(
-                bool((sample.boxes[:, 0] < len(dataset.box_classes)).all()),
-                f"{sample.id!r}: a box of a class that box_classes does not have",
-            )
+            _check_boxes(sample.id, sample.boxes, len(dataset.box_classes))
+    _check_format(dataset)
+
+
+def _check_boxes(name: str, boxes: Tensor, classes: int) -> None:
+    expect(
+        boxes.ndim == 2 and boxes.shape[1] == 5,
+        f"{name!r}: expected boxes (n, 5), found {tuple(boxes.shape)}",
+    )
+    kinds, places, sizes = boxes[:, 0], boxes[:, 1:3], boxes[:, 3:]
+    expect(
+        bool(((boxes[:, 1:] >= 0) & (boxes[:, 1:] <= 1)).all()),
+        f"{name!r}: boxes are relative to the image, in [0, 1]",
+    )
+    expect(bool((sizes > 0).all()), f"{name!r}: a box without area; boxes are {FORMAT}")
+    inside = (places - sizes / 2 >= -_BORDER) & (places + sizes / 2 <= 1 + _BORDER)
+    expect(bool(inside.all()), f"{name!r}: a box leaves the image; boxes are {FORMAT}")
+    expect(bool((kinds == kinds.round()).all()), f"{name!r}: the class of a box is a whole number")
+    expect(
+        bool(((kinds >= 0) & (kinds < classes)).all()),
+        f"{name!r}: a box has a class that is not an index of box_classes",
+    )
+
+
+def _check_format(dataset: Dataset) -> None:
+    """Raise AssertionError if boxes fit the mask of their class in another format only."""
+    pairs = []
+    for index in range(min(_LABELS_LOOKED_AT, len(dataset))):
+        sample = dataset[index]
+        if sample.mask is None or sample.boxes is None:
+            return
+        for kind, name in enumerate(dataset.box_classes):
+            own = sample.boxes[sample.boxes[:, 0] == kind, 1:]
+            if len(own) and name in dataset.mask_classes:
+                pairs.append((own, sample.mask == dataset.mask_classes.index(name)))
+    other = better_reading(pairs)
+    expect(
+        other is None,
+        f"boxes are {FORMAT}; those of this data set fit its masks better when read as {other}",
+    )
 
 
 def splits(subject: Subject) -> None:
@@ -112,7 +148,7 @@ def repeatable(subject: Subject) -> None:
 
 
 def stage(subject: Subject) -> None:
-    """What it is blind to are keys of the configuration, and ``run`` takes the run alone."""
+    """``ignores`` names keys of the configuration, and ``run`` takes the run alone."""
     cls = subject.cls
     assert issubclass(cls, Stage)
     for key in cls.ignores:

@@ -1,4 +1,4 @@
-"""The component under test: how it is built, and what its kind's checks feed it."""
+"""The component under test: how it is built, and which images its checks use."""
 
 from __future__ import annotations
 
@@ -14,28 +14,39 @@ from fusionkit.interfaces import Component, Images, Sample
 from fusionkit.registry.arguments import arguments_model, make_spec
 from fusionkit.registry.components import Registry
 
-__all__ = ["NotApplicable", "Subject", "expect", "scene", "smooth"]
+__all__ = ["BUILD", "NotApplicable", "Refused", "Subject", "expect", "scene", "smooth"]
+
+BUILD = "build"
+"""The key of ``Component.refuses`` for components that can't be built from their ``example``."""
 
 
-class NotApplicable(Exception):  # noqa: N818 (no error: a check that is skipped)
-    """A check that has nothing to check in this component; says why."""
+class NotApplicable(Exception):  # noqa: N818 (not an error: the check is skipped)
+    """A check that has nothing to check in this component, with the reason."""
+
+
+class Refused(Exception):  # noqa: N818 (not an error: the component declares it)
+    """A refusal that the component declares in ``refuses``, with its reason."""
 
 
 def expect(holds: bool, sentence: str) -> None:
-    """Raise AssertionError with a sentence unless something holds."""
+    """Raise AssertionError with a sentence unless a condition holds.
+
+    Example:
+        >>> expect(1 + 1 == 2, "1 + 1 is not 2")
+    """
     if not holds:
         raise AssertionError(sentence)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A component class of a registry, with arguments to build it by.
+    """A component class and the arguments to build it with.
 
     Attributes:
-        registry: That it is in, with the components that its arguments may name.
+        registry: The registry that holds the class and the components that its arguments name.
         cls: The class.
-        arguments: As in a configuration; needed for those without a default.
-        modalities: Names of the sources that it is given.
+        arguments: The arguments, as in a configuration.
+        modalities: Names of the sources that the component is given.
     """
 
     registry: Registry
@@ -44,10 +55,11 @@ class Subject:
     modalities: tuple[str, ...] = ("infrared", "visible")
 
     def build(self, seed: int = 0) -> Any:
-        """Build it with initial weights that follow from the seed.
+        """Build the component with initial weights that depend on the seed only.
 
         Raises:
-            NotApplicable: if an argument has no default and no value was given.
+            Refused: if it can't be built and declares so.
+            AssertionError: if it can't be built and does not declare so.
         """
         needed = [
             key
@@ -55,14 +67,32 @@ class Subject:
             if value.is_required() and key not in self.arguments
         ]
         if needed:
-            raise NotApplicable(f"no value given for its argument {', '.join(needed)}")
-        spec = make_spec(self.registry, self.cls.kind, self.cls.name, self.arguments)
-        with torch.random.fork_rng(devices=[]):
-            torch.random.manual_seed(seed)
-            try:
+            raise self.refusal(BUILD, f"it needs a value for {', '.join(needed)}")
+        try:
+            spec = make_spec(self.registry, self.cls.kind, self.cls.name, self.arguments)
+            with torch.random.fork_rng(devices=[]):
+                torch.random.manual_seed(seed)
                 return self.registry.build(spec, self.modalities)
-            except FusionkitError as error:
-                raise NotApplicable(f"it can't be built here: {error}") from None
+        except FusionkitError as error:
+            raise self.refusal(BUILD, str(error)) from None
+
+    def refusal(self, check: str, said: str) -> Exception:
+        """Return what to raise when the component refuses in a check.
+
+        Args:
+            check: Name of the check, or :data:`BUILD`.
+            said: What the component said.
+        """
+        reason = self.cls.refuses.get(check)
+        if reason:
+            return Refused(f"{reason} ({said})")
+        declare = f'declare refuses = {{"{check}": "the reason"}}'
+        if check == BUILD:
+            return AssertionError(
+                f"it can't be built with the arguments {dict(self.arguments)}: {said}; give the "
+                f"class an `example` with arguments that work on every machine, or {declare}"
+            )
+        return AssertionError(f"it refused: {said}; if it has to, {declare}")
 
     def images(self, height: int, width: int, batch: int = 2, seed: int = 0) -> Images:
         """Return random sources with shapes and grain, each (b, 1, h, w) in [0, 1]."""
@@ -77,7 +107,12 @@ class Subject:
 
 
 def smooth(batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Return random images (b, 1, h, w) in [0, 1] without detail that resampling would lose."""
+    """Return random images (b, 1, h, w) in [0, 1] without detail that resampling would lose.
+
+    Example:
+        >>> smooth(2, 8, 6, torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 1, 8, 6])
+    """
     coarse = torch.rand(batch, 1, 4, 4, generator=generator)
     return torch.nn.functional.interpolate(
         coarse, (height, width), mode="bilinear", align_corners=True
@@ -85,5 +120,5 @@ def smooth(batch: int, height: int, width: int, generator: torch.Generator) -> T
 
 
 def scene(images: Images, name: str = "scene") -> Sample:
-    """Return the first of a batch of sources as a sample."""
+    """Return the first image of each source as a sample."""
     return Sample(name, {modality: image[0] for modality, image in images.items()})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import TransformElement
 from fusionkit.testing.subject import NotApplicable, Subject, expect, smooth
 
@@ -21,25 +22,44 @@ def _image(channels: int = 1) -> Tensor:
 
 
 def _drawn(subject: Subject, seed: int = 0) -> list[TransformElement]:
+    """Draw up to three elements for images of the size of the checks."""
     group = subject.build()
-    for count in (3, 2, 1):
-        try:
-            return list(group.sample(count, _SIZE, torch.Generator().manual_seed(seed)))
-        except Exception as error:
-            if count == 1:
-                raise AssertionError(
-                    f"drawing one element for {_SIZE[0]}x{_SIZE[1]} raised "
-                    f"{type(error).__name__}: {error}"
-                ) from None
-    raise NotApplicable("it has no elements")
+    order = group.order(_SIZE)
+    if order == 0:
+        raise NotApplicable(f"order({_SIZE}) is 0: it has no element for images of this size")
+    number = 3 if order is None else min(3, order)
+    return list(group.sample(number, _SIZE, torch.Generator().manual_seed(seed)))
 
 
 def count(subject: Subject) -> None:
-    """It draws as many elements as it is asked for, none for 0."""
+    """It draws as many elements as asked; more than ``order(size)`` is a FusionkitError."""
     group = subject.build()
-    for number in (0, 1, 2):
-        drawn = group.sample(number, _SIZE, torch.Generator().manual_seed(0))
-        expect(len(drawn) == number, f"asked for {number} elements it drew {len(drawn)}")
+    order = group.order(_SIZE)
+    expect(
+        order is None or (isinstance(order, int) and order >= 0),
+        f"order({_SIZE}): expected a whole number or None, found {order!r}",
+    )
+    for number in range(3 if order is None else min(order, 16) + 1):
+        try:
+            drawn = group.sample(number, _SIZE, torch.Generator().manual_seed(0))
+        except FusionkitError as error:
+            raise subject.refusal(
+                "count", f"order({_SIZE}) is {order}, but asked for {number} elements: {error}"
+            ) from None
+        expect(
+            len(drawn) == number,
+            f"asked for {number} elements it drew {len(drawn)}; order({_SIZE}) is {order}",
+        )
+    if order is None:
+        return
+    try:
+        drawn = group.sample(order + 1, _SIZE, torch.Generator().manual_seed(0))
+    except FusionkitError:
+        return
+    raise AssertionError(
+        f"order({_SIZE}) is {order}, but asked for {order + 1} elements it drew {len(drawn)}; "
+        f"expected a FusionkitError"
+    )
 
 
 def generator(subject: Subject) -> None:

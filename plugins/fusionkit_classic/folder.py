@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +25,7 @@ class Folder(Backbone):
     """
 
     name = "folder"
+    refuses: ClassVar = {"build": "it reads the results of another program"}
 
     def __init__(self, root: Path):
         super().__init__()

@@ -110,6 +110,9 @@ class Decomposition(Loss):
     """
 
     name = "decomposition"
+    refuses: ClassVar = dict.fromkeys(
+        ("scalar", "finite", "gradient", "optimum"), "it needs the features of the backbone cddfuse"
+    )
 
     def forward(self, step: FusionStep) -> Float[Tensor, ""]:
         """Return the mean over the pairs.

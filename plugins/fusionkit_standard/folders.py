@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ class PairedFolders(Dataset):
     """
 
     name = "paired-folders"
+    refuses: ClassVar = {"build": "it reads the folders of its user"}
 
     def __init__(
         self,

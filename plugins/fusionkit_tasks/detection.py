@@ -53,6 +53,7 @@ class Detection(Task):
 
     name = "detection"
     labels = "boxes"
+    refuses: ClassVar = {"build": "it needs the extra fusionkit-mmif[detection]"}
     example: ClassVar = {"epochs": 1, "batch_size": 4, "image_size": 64}
 
     def __init__(

@@ -53,6 +53,7 @@ class Segmentation(Task):
 
     name = "segmentation"
     labels = "masks"
+    refuses: ClassVar = {"build": "it needs the extra fusionkit-mmif[segmentation]"}
     example: ClassVar = {"encoder": "resnet18", "weights": None, "epochs": 1, "batch_size": 4}
 
     def __init__(

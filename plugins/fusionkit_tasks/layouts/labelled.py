@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -40,6 +41,8 @@ class LabelledFolders(Dataset):
     Raises:
         FusionkitError: if a label file is missing or wrong.
     """
+
+    refuses: ClassVar = {"build": "it reads a data set that its user has downloaded"}
 
     role: str
     """Kind of the label: ``mask`` or ``boxes``."""

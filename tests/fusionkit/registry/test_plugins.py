@@ -89,11 +89,31 @@ def test_a_misspelt_hook_is_an_error_with_the_right_spelling(make_plugin):
             "    def __init__(self, weight: float = 1.0): pass",
             "the argument 'weight' clashes with a key",
         ),
+        (
+            "class X(Metric):\n    name = 'x'\n    profiles = ('mine',)\n"
+            "    profile = 'mine'\n    def __call__(self, f, s): return f",
+            "X needs a class attribute `higher_is_better`",
+        ),
+        (
+            "class X(Metric):\n    name = 'x'\n    higher_is_better = True\n"
+            "    def __call__(self, f, s): return f",
+            "X needs a class attribute `profiles`",
+        ),
+        (
+            "class X(Metric):\n    name = 'x'\n    higher_is_better = True\n"
+            "    profiles = 'mine'\n    def __call__(self, f, s): return f",
+            "X needs a class attribute `profiles`.*found 'mine'",
+        ),
+        (
+            "class X(Metric):\n    name = 'x'\n    higher_is_better = True\n"
+            "    profiles = ('mine',)\n    def __call__(self, f, s): return f",
+            "X needs a class attribute `profile`",
+        ),
     ],
 )
 def test_what_is_no_component_is_explained(make_plugin, code, message):
     module = (
-        "from fusionkit import hookimpl\nfrom fusionkit.interfaces import Backbone, Loss\n"
+        "from fusionkit import hookimpl\nfrom fusionkit.interfaces import Backbone, Loss, Metric\n"
         f"{code}\n@hookimpl\ndef fusionkit_components():\n    return [X]\n"
     )
     plugins = load_plugins([make_plugin("odd", module)])

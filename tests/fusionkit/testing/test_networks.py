@@ -9,25 +9,22 @@ from torch import nn
 from fusionkit.interfaces import (
     Backbone,
 )
-from fusionkit.registry.components import Registry
-from fusionkit.testing import Case, Subject
-from fusionkit.testing.cases import CHECKS
 
 
 class Good(Backbone):
-    """A gate between two sources."""
+    """A weight for every pixel of every source."""
 
     name = "good"
     stride = 4
 
     def __init__(self, width: int = 2):
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(2, width, 3, padding=1), nn.Conv2d(width, 1, 1))
+        self.layers = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.Conv2d(width, 1, 1))
 
     def forward(self, sources):
-        first, second = sources.values()
-        gate = self.layers(torch.cat((first, second), dim=1)).sigmoid()
-        return gate * first + (1 - gate) * second
+        weights = [self.layers(image) for image in sources.values()]
+        stack = torch.stack(list(sources.values()))
+        return (torch.stack(weights).softmax(dim=0) * stack).sum(dim=0)
 
 
 def test_a_good_backbone_passes_all(failures):
@@ -168,22 +165,3 @@ def test_a_spoiled_backbone_is_found(failures, cls, check, sentence):
     found = failures(cls)
     assert check in found
     assert sentence in found[check]
-
-
-class Needy(Good):
-    """Needs a value."""
-
-    name = "needy"
-
-    def __init__(self, path: str):
-        super().__init__()
-
-
-def test_what_needs_arguments_is_skipped_with_a_word_and_checked_with_an_example(failures):
-    registry = Registry()
-    registry.add(Needy, "test")
-    subject = Subject(registry, Needy)
-    outcome = Case(subject, CHECKS["backbone"][1]).outcome()
-    assert outcome.state == "skipped"
-    assert outcome.sentence == "no value given for its argument path"
-    assert failures(Needy, path="x") == {}

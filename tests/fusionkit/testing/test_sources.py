@@ -16,7 +16,7 @@ class Made(Dataset):
     """Noise, spoiled as asked."""
 
     name = "made"
-    mask_classes = ("ground",)
+    mask_classes = ("ground", "thing")
     box_classes = ("thing",)
 
     def __init__(self, fault: str = "none"):
@@ -43,7 +43,20 @@ class Made(Dataset):
         mask = torch.zeros(32, 32, dtype=torch.int64)
         if self.fault == "mask":
             mask[0] = 9
-        boxes = torch.tensor([[0, 0.5, 0.5, 0.1, 0.1]]) * (50 if self.fault == "boxes" else 1)
+        boxes = torch.tensor([[0.0, 0.5, 0.7, 0.1, 0.3]])
+        if self.fault == "boxes":
+            boxes = boxes * 50
+        if self.fault == "corners":
+            boxes = torch.tensor([[0.0, 0.45, 0.55, 0.55, 0.85]])
+        if self.fault == "class":
+            boxes[0, 0] = -1
+        if self.fault == "half":
+            boxes[0, 0] = 0.5
+        if self.fault == "flat box":
+            boxes[0, 4] = 0
+        mask[17:27, 14:18] = 1
+        if self.fault == "swapped":
+            boxes = boxes[:, [0, 2, 1, 4, 3]]
         name = "one" if self.fault == "names" else f"scene {index}"
         return Sample(name, dict.fromkeys(names, image), mask=mask, boxes=boxes)
 
@@ -56,8 +69,13 @@ class Made(Dataset):
         ("modality", "samples", "has no 'visible'"),
         ("range", "samples", "values outside of [0, 1]"),
         ("names", "samples", "two scenes have one name"),
-        ("mask", "labels", "the mask has classes [0, 9]"),
+        ("mask", "labels", "the mask has classes [0, 1, 9]"),
         ("boxes", "labels", "boxes are relative to the image"),
+        ("corners", "labels", "class, cx, cy, w, h"),
+        ("swapped", "labels", "class, cx, cy, w, h"),
+        ("class", "labels", "box_classes"),
+        ("half", "labels", "whole"),
+        ("flat box", "labels", "class, cx, cy, w, h"),
         ("no val", "splits", "has no 'val'"),
         ("overlap", "splits", "scene 2 is in the splits 'train' and 'val'"),
         ("random", "repeatable", "read twice, scene 0 differs"),

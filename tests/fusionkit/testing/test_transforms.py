@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import (
     TransformElement,
     TransformGroup,
@@ -60,7 +61,12 @@ class Flips(TransformGroup):
     def sample(self, count, size, generator) -> Sequence[TransformElement]:
         if self.fault == "global":
             torch.rand(1)
-        return [Turned(self.fault)] * (count + (self.fault == "too many"))
+        if self.fault == "unlimited" or count <= 1:
+            return [Turned(self.fault)] * (count + (self.fault == "too many"))
+        raise FusionkitError(f"it has one element, found count {count}")
+
+    def order(self, size):
+        return 2 if self.fault == "order" else 1
 
 
 @pytest.mark.parametrize(
@@ -76,6 +82,8 @@ class Flips(TransformGroup):
         ("empty", "mask", "no pixel is valid"),
         ("float mask", "mask", "gave torch.float32"),
         ("global", "generator", "draws from the global random generator"),
+        ("order", "count", "order"),
+        ("unlimited", "count", "order"),
         ("too many", "count", "asked for 0 elements it drew 1"),
     ],
 )
