@@ -1,4 +1,4 @@
-"""Writes the package that a plugin's author starts from."""
+"""Writes the package that the author of a plugin starts from."""
 
 from fusionkit.authoring.package import NEW_KINDS, write_package
 

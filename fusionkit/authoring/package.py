@@ -1,4 +1,4 @@
-"""A complete plugin package: metadata, one component that works, its tests, a recipe."""
+"""Writes a complete plugin package: metadata, one component that works, a recipe and tests."""
 
 from __future__ import annotations
 
@@ -7,63 +7,51 @@ import re
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Any
+
+import yaml
 
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.hookspecs import API_VERSION
 from fusionkit.io.atomic_write import make_folder, write_text
+from fusionkit.io.yaml_document import read_yaml
+from fusionkit.registry.plugins import Plugins
 
-__all__ = ["NEW_KINDS", "write_package"]
+__all__ = ["NEW_KINDS", "STARTER_RECIPE", "write_package"]
 
-_RECIPE = {
-    "data": "{name: scenes, size: 64, train: 32, val: 4}",
-    "sensor": "{name: unet, width: 8}",
-    "backbone": "{name: ufuser, channels: [8, 8, 16, 16], init: average}",
-    "transforms": "[{name: shift, count: 1}, {name: rotate, count: 1}, {name: reflect, count: 1}]",
-    "more_losses": "",
-    "more_stages": "",
-    "metrics": "[EN, SD, SF, AG, SCD, VIF]",
-}
-"""The small recipe that every new package has, but for what its component takes the place of."""
-
-_CHANGES = {
-    "backbone": {"backbone": "{name: $name}"},
-    "sensor": {"sensor": "{name: $name}"},
-    "transform": {"transforms": "[{name: $name, count: 2}, {name: rotate, count: 1}]"},
-    "loss": {"more_losses": "\n  - {name: $name, weight: 0.5}"},
-    "metric": {"metrics": "[EN, SD, SF, AG, SCD, VIF, $name]"},
-    "dataset": {"data": "{name: $name}"},
-    "stage": {"more_stages": "\n  - {name: $name}"},
-    "task": {},
-}
-
-NEW_KINDS = tuple(_CHANGES)
-"""The kinds that a new package can be of."""
+STARTER_RECIPE = "quick.yaml"
+"""Name of the installed recipe that the recipe of a new package starts from."""
 
 _USES = {
-    "backbone": "`backbone: {name: $name}` in any recipe trains it under that recipe's objective.",
+    "backbone": "`backbone: {name: $name}` in any recipe trains it with the losses of that recipe.",
     "sensor": "`sensors: {infrared: {name: $name}, ...}` in any recipe makes it a pseudo-sensor.",
     "transform": "`transforms: [{name: $name, count: 3}]` in any recipe asks for equivariance.",
     "loss": "`losses: [..., {name: $name, weight: 0.5}]` in any recipe adds it to the objective.",
-    "metric": "`fusionkit metrics --metric $name ...` scores images by it.",
+    "metric": "`fusionkit metrics --metric $name ...` scores images with it.",
     "dataset": "`data: {name: $name}` in any recipe trains on it.",
     "stage": "`stages: [..., {name: $name}]` in any recipe runs it.",
-    "task": "`fusionkit bench $name/bench.yaml` compares fusion methods by it.",
+    "task": "`fusionkit bench $name/bench.yaml` compares fusion methods with it.",
 }
 
+NEW_KINDS = tuple(_USES)
+"""The kinds of component that a new package can start with."""
 
-def write_package(folder: Path, name: str, kind: str) -> list[Path]:
-    """Write a package ``NAME`` with one component of a kind, which has the same name.
+
+def write_package(folder: Path, name: str, kind: str, plugins: Plugins) -> list[Path]:
+    """Write a package ``NAME`` with one component of the same name.
 
     Args:
-        folder: Where the package's folder is made.
-        name: Of package, plugin and component: small letters, digits and hyphens.
+        folder: Folder in which the folder of the package is created.
+        name: Name of package, plugin and component: lower-case letters, digits and hyphens.
         kind: One of :data:`NEW_KINDS`.
+        plugins: The installed plugins; one of them ships :data:`STARTER_RECIPE`.
 
     Returns:
         The files written.
 
     Raises:
-        FusionkitError: for another kind, a name that Python can't import, or a folder that exists.
+        FusionkitError: for an unknown kind, a name that Python can't import, a folder that exists,
+            or if no plugin ships the starter recipe.
     """
     if kind not in NEW_KINDS:
         raise FusionkitError(
@@ -73,11 +61,12 @@ def write_package(folder: Path, name: str, kind: str) -> list[Path]:
     package = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(package):
         raise FusionkitError(
-            f"expected a name of small letters, digits and hyphens (my-fusion), found {name!r}"
+            f"expected a name of lower-case letters, digits and hyphens (my-fusion), found {name!r}"
         )
     root = folder / name
     if root.exists():
         raise FusionkitError(f"{root} exists already; choose another name or remove it")
+    recipe = _recipe(name, kind, plugins)
     values = {
         "name": name,
         "package": package,
@@ -85,27 +74,54 @@ def write_package(folder: Path, name: str, kind: str) -> list[Path]:
         "Class": "".join(part.capitalize() for part in name.split("-")),
         "api": str(API_VERSION),
     }
-    recipe = {**_RECIPE, **_CHANGES[kind]}
-    values |= {key: Template(text).substitute(values) for key, text in recipe.items()}
     values["use"] = Template(_USES[kind]).substitute(values)
     source = root / "src" / package
-    written = {
+    templates = {
         root / "pyproject.toml": "pyproject.toml",
         root / "README.md": "README.md",
         source / "__init__.py": "init.py",
         source / f"{kind}.py": f"{kind}.py",
-        source / "recipes" / f"{name}.yaml": "recipe.yaml",
         root / "tests" / f"test_{package}.py": "test.py",
     }
     if kind == "task":
-        written[root / "bench.yaml"] = "bench.yaml"
-    for path, template in written.items():
+        templates[root / "bench.yaml"] = "bench.yaml"
+    texts = {
+        path: Template(_template(template)).substitute(values)
+        for path, template in templates.items()
+    }
+    texts[source / "recipes" / f"{name}.yaml"] = recipe
+    for path, text in texts.items():
         make_folder(path.parent)
-        write_text(path, Template(_template(template)).substitute(values))
-    return list(written)
+        write_text(path, text)
+    return list(texts)
+
+
+def _recipe(name: str, kind: str, plugins: Plugins) -> str:
+    """Return the starter recipe with the new component in it, as YAML."""
+    recipe: dict[str, Any] = read_yaml(plugins.recipe(STARTER_RECIPE)).values
+    recipe["name"] = name
+    own = {"name": name}
+    if kind == "backbone":
+        recipe["backbone"] = own
+    elif kind == "dataset":
+        recipe["data"] = own
+    elif kind == "sensor":
+        recipe["sensors"] = {modality: dict(own) for modality in recipe["sensors"]}
+    elif kind == "transform":
+        recipe["transforms"][0] = {**own, "count": 2}
+    elif kind == "loss":
+        recipe["losses"].append({**own, "weight": 0.5})
+    elif kind == "stage":
+        recipe["stages"].insert(-1, own)
+    elif kind == "metric":
+        for stage in recipe["stages"]:
+            if "metrics" in stage:
+                stage["metrics"].append(name)
+    text = yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None, width=100)
+    return f"# {STARTER_RECIPE} with the {kind} {name}: seconds on a CPU.\n{text}"
 
 
 def _template(name: str) -> str:
-    # As .txt, so that no tool takes a template for code of ours.
+    # They end in .txt, so that no tool takes a template for our own code.
     path = files("fusionkit.authoring").joinpath("templates").joinpath(f"{name}.txt")
     return path.read_text(encoding="utf-8")

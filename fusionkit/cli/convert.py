@@ -26,8 +26,8 @@ def convert(
         typer.Option(
             "--as",
             metavar="NETWORK",
-            help="Network that the weights belong to, such as `ufuser`; an unknown name is "
-            "answered with the list of known ones.",
+            help="Network that the weights belong to; an unknown name is answered with the "
+            "list of known ones.",
         ),
     ],
     plugin_files: PluginFiles = None,

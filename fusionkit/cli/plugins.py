@@ -69,19 +69,19 @@ def plugins_show(
     """
     import inspect
 
-    from fusionkit.registry.arguments import arguments_model
+    from fusionkit.registry.descriptions import arguments_of
     from fusionkit.registry.plugins import load_installed_plugins
-    from fusionkit.registry.signatures import parameters_of
 
     entry = load_installed_plugins().registry.get(kind, name)
     print(f"{kind} {name}, plugin {entry.plugin}, {entry.cls.__module__}.{entry.cls.__name__}\n")
-    print(inspect.getdoc(entry.cls) or "")
-    print("\nin a configuration:")
-    print(f"  name: {name}")
-    for key, field in arguments_model(entry.cls).model_fields.items():
-        parameter = parameters_of(entry.cls)[key]
-        default = "required" if field.is_required() else repr(field.default)
-        print(f"  {key}: {default}    # {parameter.annotation}")
+    print((inspect.getdoc(entry.cls) or "").partition("\nArgs:\n")[0].rstrip())
+    arguments = arguments_of(entry.cls)
+    print("\narguments:" if arguments else "\nit has no arguments")
+    for argument in arguments:
+        indent = "  " * (1 + argument.name.count("."))
+        print(f"{indent}{argument.name}: {argument.default}    # {argument.type}")
+        if argument.doc:
+            print(f"{indent}    {argument.doc}")
 
 
 @plugins_app.command("check")
@@ -91,14 +91,15 @@ def plugins_check(
         typer.Argument(metavar="PLUGIN", help="Plugin, package that brings it, or Python file."),
     ],
     every: Annotated[
-        bool, typer.Option("--all", help="Print every check, not only failures.")
+        bool, typer.Option("--all", help="Print every check, not only failures and refusals.")
     ] = False,
     plugin_files: PluginFiles = None,
 ) -> None:
     """Check that the components of a plugin do what their kinds promise.
 
     The command builds each component and tries it on small images: sizes, value ranges,
-    gradients, random seeds, errors. Run it before you publish a plugin.
+    gradients, random seeds, errors. `refused` counts checks that a component declares it can't
+    take part in; the reasons are printed. Run it before you publish a plugin.
 
     Examples:
 
@@ -118,13 +119,14 @@ def plugins_check(
         load_plugin(package)
         package = Path(package).name
     table = Table(title=f"conformance of {package}")
-    for column in ("component", "passed", "skipped", "failed"):
+    states = ("passed", "skipped", "refused", "failed")
+    for column in ("component", *states):
         table.add_column(column, justify="left" if column == "component" else "right")
     counts: dict[str, dict[str, int]] = {}
     for case, outcome in check_plugin(load_installed_plugins(), package):
-        own = counts.setdefault(case.component, dict.fromkeys(("passed", "skipped", "failed"), 0))
+        own = counts.setdefault(case.component, dict.fromkeys(states, 0))
         own[outcome.state] += 1
-        if every or outcome.state == "failed":
+        if every or outcome.state in ("refused", "failed"):
             reason = f": {outcome.sentence}" if outcome.sentence else ""
             print(f"{outcome.state}  {case.component}, {case.check.__name__}{reason}")
     for component, own in counts.items():
@@ -165,8 +167,9 @@ def plugins_new(
     ```
     """
     from fusionkit.authoring import write_package
+    from fusionkit.registry.plugins import load_installed_plugins
 
-    for path in write_package(out, name, kind):
+    for path in write_package(out, name, kind, load_installed_plugins()):
         print(path)
     logger.info(
         "next: pip install -e %s && fusionkit run %s.yaml && pytest %s",

@@ -14,7 +14,7 @@ from fusionkit.config.run_config import load_config
 from fusionkit.errors import FusionkitError
 from fusionkit.hookspecs import API_VERSION
 from fusionkit.interfaces import KINDS
-from fusionkit.registry.plugins import GROUP, load_plugins
+from fusionkit.registry.plugins import GROUP, load_installed_plugins, load_plugins
 from fusionkit.testing import check_plugin
 
 OURS = list(importlib.metadata.entry_points(group=GROUP))
@@ -24,7 +24,7 @@ OURS = list(importlib.metadata.entry_points(group=GROUP))
 def made(request, tmp_path, monkeypatch):
     kind = request.param
     name = f"new-{kind}"
-    write_package(tmp_path, name, kind)
+    write_package(tmp_path, name, kind, load_installed_plugins())
     monkeypatch.syspath_prepend(str(tmp_path / name / "src"))
     declared = tomllib.loads((tmp_path / name / "pyproject.toml").read_text())["project"]
     (entry,) = declared["entry-points"]["fusionkit"].items()
@@ -74,5 +74,5 @@ def test_all_kinds_of_the_configuration_can_be_begun():
 def test_what_can_not_be_made_is_refused(tmp_path, name, kind, message):
     (tmp_path / "there").mkdir()
     with pytest.raises(FusionkitError, match=message):
-        write_package(tmp_path, name, kind)
+        write_package(tmp_path, name, kind, load_installed_plugins())
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
