@@ -1,7 +1,8 @@
 """Runs every block of docs/tutorial.md in order, in an empty folder: python docs/run_tutorial.py.
 
-Blocks with a title are files to write, blocks of bash are commands; the first failure ends it. The
-package of the tutorial is installed into the environment this runs in, and removed at the end.
+A block with a title is written to that file; a block of bash is run. The first failure stops the
+script. The package of the tutorial is installed into the current environment and removed at the
+end.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The conformance kit for pytest: ``@pytest.mark.fusionkit_plugin("NAME")`` and ``conformance``.
 
-Loaded by every pytest of the environment, so it imports nothing until a test asks for it.
+Every pytest in the environment loads this module, so it imports nothing until a test needs it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def conformance(conformance_case: Case) -> Callable[[], None]:
-    """Return a function that makes one check of one component; skips where it does not apply."""
+    """Return a function that runs one check of one component, or skips it with the reason."""
 
     def check() -> None:
         __tracebackhide__ = True
@@ -57,7 +57,7 @@ def conformance(conformance_case: Case) -> Callable[[], None]:
         except (NotApplicable, Refused) as reason:
             pytest.skip(str(reason))
         except AssertionError as problem:
-            # The sentence alone: the code of the kit is of no interest to a plugin's author.
+            # Show the sentence without a traceback: the author does not need the code of the kit.
             pytest.fail(f"{conformance_case.promise}\n{problem}", pytrace=False)
 
     return check

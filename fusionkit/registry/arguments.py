@@ -1,4 +1,4 @@
-"""Derives what a configuration may say about a component from its typed ``__init__``."""
+"""Derives the valid arguments of a component from the types of its ``__init__``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from fusionkit.registry.validation_errors import explain
 __all__ = ["KIND_KEY", "SpecOf", "arguments_model", "make_spec", "not_loaded", "spec_from_text"]
 
 KIND_KEY = "x-fusionkit-kind"
-"""Marks a component in a JSON schema that is not finished yet."""
+"""Marks the place of a component in an unfinished JSON schema."""
 
 
 class SpecOf:
@@ -60,7 +60,7 @@ class SpecOf:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """Mark the place; ``config.json_schema`` puts a reference there."""
+        """Mark the place, which ``fusionkit.config.json_schema`` replaces by a reference."""
         return {KIND_KEY: self.kind}
 
     def _validate(self, value: Any, info: ValidationInfo) -> ComponentSpec:
@@ -104,7 +104,7 @@ class SpecOf:
             {
                 key: getattr(checked, key)
                 for key in model.model_fields
-                # Left out, these come from the run; their own default serves those who have none.
+                # Arguments that are left out come from the run, or keep their defaults outside one.
                 if key in checked.model_fields_set or key not in from_run_of(model)
             },
         )
@@ -145,7 +145,7 @@ def make_spec(
         warn: Whether to log a warning for each old name.
 
     Raises:
-        FusionkitError: what is wrong with the name or the arguments.
+        FusionkitError: if the name is unknown or an argument is wrong.
     """
     registry.get(kind, name)
     adapter: TypeAdapter[ComponentSpec] = TypeAdapter(Annotated[ComponentSpec, SpecOf(kind)])
@@ -163,7 +163,7 @@ def spec_from_text(registry: Registry, kind: str, text: str) -> ComponentSpec:
     """Return a component given as text: ``shift`` or ``{name: shift, circular: false}``.
 
     Raises:
-        FusionkitError: for text that is neither, an unknown name or wrong arguments.
+        FusionkitError: if the text has another form, the name is unknown or an argument is wrong.
     """
     if not text.lstrip().startswith("{"):
         return make_spec(registry, kind, text, {})
@@ -180,7 +180,7 @@ def spec_from_text(registry: Registry, kind: str, text: str) -> ComponentSpec:
 
 
 def from_run_of(model: type[BaseModel]) -> tuple[str, ...]:
-    """Return the fields of an arguments model that the run fills in."""
+    """Return the names of the fields that the run fills in."""
     return tuple(
         key
         for key, field in model.model_fields.items()
@@ -193,7 +193,7 @@ def arguments_model(cls: type[Component]) -> type[BaseModel]:
     """Return the pydantic model of a component's arguments: unknown keys are errors.
 
     Raises:
-        FusionkitError: if an argument has no type, or one that nothing can be validated against.
+        FusionkitError: if an argument has no type, or a type that pydantic can't validate.
     """
     hints = hints_of(cls)
     fields: dict[str, Any] = {}

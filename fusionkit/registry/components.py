@@ -1,4 +1,4 @@
-"""(kind, name) -> component class and the plugin it came from; builds components from specs."""
+"""The registry: (kind, name) -> component class and its plugin. It builds components from specs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ RESERVED: Mapping[str, frozenset[str]] = {
         "task": ("data", "seeds"),
     }.items()
 }
-"""Keys beside a component's own arguments that the configuration gives a meaning to."""
+"""Kind -> keys that stand beside the arguments of a component in a configuration."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A component class and where it came from."""
+    """A component class and the name of its plugin."""
 
     cls: type[Component]
     plugin: str
@@ -54,8 +54,8 @@ class Registry:
         """Register a class.
 
         Raises:
-            FusionkitError: if it is no component, or its kind and name are taken; names the
-                plugins.
+            FusionkitError: if the class is not a component, or if its kind and name are taken;
+                names both plugins.
         """
         kind = check_component(cls, plugin)
         key = (kind, cls.name)
@@ -78,7 +78,7 @@ class Registry:
         """Return the entry.
 
         Raises:
-            FusionkitError: if there is no such kind or name; says which there are.
+            FusionkitError: if the kind or the name does not exist; lists those that do.
         """
         check_kind(kind)
         if (kind, name) not in self._entries:
@@ -91,7 +91,7 @@ class Registry:
         return "".join(f"; {sentence}" for sentence in self.not_loaded)
 
     def unknown(self, kind: str, name: str) -> str:
-        """Say that a name is not installed, which ones are, and which may have been meant."""
+        """Return a message for an unknown name, with the known names and the nearest one."""
         names = self.names(kind)
         if not names:
             return f"no installed plugin brings any {kind}, so there is no {name!r}"
@@ -103,11 +103,12 @@ class Registry:
         """Build a component and the components in its arguments.
 
         Args:
-            spec: What to build, validated.
+            spec: The validated spec.
             modalities: Fills arguments annotated ``Modalities`` that the spec leaves out.
 
         Raises:
-            FusionkitError: if there is no such component, or modalities are needed and not there.
+            FusionkitError: if the component does not exist, or if it needs modalities and there are
+                none.
         """
         cls = self.get(spec.kind, spec.name).cls
         arguments = {key: self._built(value, modalities) for key, value in spec.arguments.items()}
@@ -121,7 +122,7 @@ class Registry:
                     f"{key}=('infrared', 'visible')"
                 )
         component = cls(**arguments)
-        # What was filled in from the run is part of what rebuilds the component elsewhere.
+        # The spec must rebuild the component elsewhere, so it includes what the run filled in.
         filled = {k: arguments[k] for k in from_run(cls) if k in arguments}
         component.spec = ComponentSpec(spec.kind, spec.name, {**spec.arguments, **filled})
         return component

@@ -1,4 +1,4 @@
-"""Trained models that plugins ship: a card in YAML beside the weights it tells about."""
+"""Trained models that plugins ship: a model card (YAML) beside the weights it describes."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ __all__ = [
 
 
 class ModelCard(BaseModel):
-    """What its users must know of a trained model; the keys of its YAML file.
+    """What users must know about a trained model. The attributes are the keys of its YAML file.
 
     Attributes:
-        name: What ``--model`` calls it.
+        name: Name of the model for ``--model``.
         summary: One sentence.
-        modalities: The sources that it fuses, in the order it was trained with.
-        accepts: Modality -> what else its source may be called: ``visible: [rgb, vi]``.
+        modalities: The sources that it fuses, in the order of its training.
+        accepts: Modality -> other names for its source, such as ``visible: [rgb, vi]``.
         weights: Name of the ``.safetensors`` file beside the card.
-        sha256: Of that file.
-        data: What it was trained on, and what was held out.
-        terms: Under which terms the training images, and so the weights, may be used.
-        training: The command that made it, and where its records are.
-        metrics: Test set -> metric -> mean, as measured; ``profile`` says by whose conventions.
-        profile: See ``metrics``.
-        limits: What it is not good at, a sentence each.
+        sha256: SHA-256 of that file.
+        data: The training data and the held-out data.
+        terms: Terms of use of the training images, and so of the weights.
+        training: The command that trained it, and where its records are.
+        metrics: Test set -> metric -> measured mean.
+        profile: Metric profile of ``metrics``.
+        limits: Known weaknesses, a sentence each.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,11 +60,11 @@ class ModelCard(BaseModel):
 
 
 class Model:
-    """A card and where it lies.
+    """A trained model that a plugin ships.
 
     Attributes:
-        card: The card.
-        path: Its weights.
+        card: Its model card.
+        path: Its weights file.
     """
 
     def __init__(self, card: ModelCard, path: Path):
@@ -75,13 +75,13 @@ class Model:
         """Return the weights file.
 
         Raises:
-            FusionkitError: if it is not the one that the card tells about.
+            FusionkitError: if it does not exist or its SHA-256 is not that of the card.
         """
         if not self.path.is_file():
             raise FusionkitError(f"the model {self.card.name!r} lacks its weights {self.path}")
         if file_hash(self.path) != self.card.sha256:
             raise FusionkitError(
-                f"{self.path} is not the file that the card of {self.card.name!r} tells about "
+                f"{self.path} is not the file that the card of {self.card.name!r} describes "
                 f"(its SHA-256 differs); install its package again"
             )
         return self.path
@@ -91,7 +91,7 @@ def read_model(path: Path) -> Model:
     """Read a model card.
 
     Raises:
-        FusionkitError: if the file is no card; says what is wrong where.
+        FusionkitError: if the file is not a model card; says what is wrong and where.
     """
     document = read_yaml(path)
     try:
@@ -146,7 +146,7 @@ def model_for(modalities: Collection[str], models: Mapping[str, Model], hint: st
 
 
 def names_of(card: ModelCard, sources: Collection[str]) -> dict[str, str] | None:
-    """Return what the model calls each source, or None if they are not what it fuses."""
+    """Return source -> modality of the model, or None if the model does not fuse these sources."""
     found: dict[str, str] = {}
     for source in sources:
         for modality in card.modalities:
@@ -157,7 +157,7 @@ def names_of(card: ModelCard, sources: Collection[str]) -> dict[str, str] | None
 
 
 def card_text(model: Model) -> str:
-    """Return a card to read on a terminal."""
+    """Return a card as text for a terminal."""
     card = model.card
     lines = [f"{card.name}: {card.summary}", ""]
     rows = {

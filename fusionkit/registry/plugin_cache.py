@@ -1,7 +1,8 @@
-"""What the installed plugins bring, remembered: listing them imports neither them nor torch.
+"""A cached listing of the installed plugins, so that listing imports neither them nor torch.
 
-A listing is good as long as nothing was installed or removed and no file of a plugin or of the core
-has changed. Else the plugins are loaded again, which takes the seconds that torch takes.
+The cache is valid until a package is installed or removed, a file of a plugin or of the core
+changes, or the user disables a plugin or adds a plugin file. Then the plugins are loaded again,
+which takes as long as importing torch.
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ __all__ = ["Listing", "PluginLine", "installed_listing", "listing_of"]
 
 @dataclass(frozen=True)
 class PluginLine:
-    """A plugin: its package and version, how much it brings, what is wrong with it, if anything."""
+    """A plugin as ``fusionkit plugins list`` shows it.
+
+    Attributes:
+        name: Name of the plugin.
+        distribution: The package that installed it, or the path of its file.
+        version: Version of the package.
+        components: Number of components that it brings.
+        complaint: What a user should know about it, in one line; None if there is nothing to say.
+    """
 
     name: str
     distribution: str
@@ -39,12 +48,12 @@ class PluginLine:
 
 @dataclass(frozen=True)
 class Listing:
-    """What ``fusionkit plugins list`` shows.
+    """What the plugins bring, without importing them.
 
     Attributes:
-        plugins: Every plugin found.
-        components: Kind -> pairs of component and plugin.
-        recipes: File names.
+        plugins: Every plugin found, including broken and disabled ones.
+        components: Kind -> pairs of component name and plugin name.
+        recipes: File names of the recipes.
         models: Names of the trained models.
     """
 
@@ -70,7 +79,7 @@ def listing_of(plugins: Plugins) -> Listing:
 
 
 def installed_listing() -> Listing:
-    """Return the listing of what is installed: from the cache, or by loading the plugins."""
+    """Return the listing of the installed plugins, from the cache if it is valid."""
     fingerprint = _fingerprint()
     path = _cache_folder() / "plugins.json"
     try:
@@ -82,7 +91,7 @@ def installed_listing() -> Listing:
             tuple(found["models"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # no cache, another state of the installation, or a file that is not ours
+        pass  # no cache, an outdated one, or an unreadable file
     from fusionkit.io.atomic_write import make_folder, write_json
     from fusionkit.registry.plugins import load_installed_plugins
 
@@ -91,19 +100,19 @@ def installed_listing() -> Listing:
         make_folder(path.parent)
         write_json(path, {fingerprint: asdict(listing)})
     except FusionkitError:
-        pass  # a cache that can't be written costs time, nothing else
+        pass  # without a cache, listing only takes longer
     return listing
 
 
 def _cache_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
-    # One for each environment, so that two of them don't take turns in forgetting.
+    # One cache for each environment, so that two environments don't overwrite each other's.
     environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:12]
     return (Path(base) if base else Path.home() / ".cache") / "fusionkit" / environment
 
 
 def _fingerprint() -> str:
-    """Return a hash of what is installed and of when the files of plugins and core were written."""
+    """Return a hash of the installation: entry points, versions, and times of all files."""
     files = os.environ.get(FILES, "")
     parts: list[object] = [sys.version, os.environ.get(DISABLE), files]
     for file in plugin_files(files):
@@ -125,7 +134,7 @@ def _fingerprint() -> str:
 
 
 def _state_of(package: str) -> Iterator[tuple[str, int, int]]:
-    """Yield file, time and size of all modules of a package, which is not imported."""
+    """Yield path, time and size of all modules of a package, without importing it."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):

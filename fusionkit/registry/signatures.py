@@ -1,4 +1,4 @@
-"""What the ``__init__`` of a component class says about its arguments."""
+"""Reads the arguments of a component class from the signature of its ``__init__``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,18 @@ __all__ = ["from_run", "hints_of", "parameters_of"]
 
 
 def parameters_of(cls: type[Component]) -> Mapping[str, inspect.Parameter]:
-    """Return the arguments of a component, none if it has no ``__init__`` of its own.
+    """Return the arguments of a component class by name.
 
-    What ``nn.Module`` takes is no configuration.
+    They are empty if neither the class nor a base class that is a component has an ``__init__``:
+    the arguments of ``nn.Module`` are not part of a configuration.
+
+    Example:
+        >>> from fusionkit.interfaces import Component
+        >>> class Blur(Component):
+        ...     def __init__(self, sigma: float = 1.0):
+        ...         pass
+        >>> list(parameters_of(Blur))
+        ['sigma']
     """
     own = [base for base in cls.__mro__ if issubclass(base, Component)]
     if not any("__init__" in base.__dict__ for base in own):
@@ -26,7 +35,7 @@ def parameters_of(cls: type[Component]) -> Mapping[str, inspect.Parameter]:
 
 
 def hints_of(cls: type[Component]) -> Mapping[str, Any]:
-    """Return the type of each argument, with what ``Annotated`` adds.
+    """Return the type of each argument, including the metadata of ``Annotated``.
 
     Raises:
         FusionkitError: if a type can't be resolved.
@@ -44,7 +53,7 @@ def hints_of(cls: type[Component]) -> Mapping[str, Any]:
 
 @functools.cache
 def from_run(cls: type[Component]) -> tuple[str, ...]:
-    """Return the arguments that are annotated ``Modalities``."""
+    """Return the names of the arguments that are annotated ``Modalities``."""
     return tuple(
         key
         for key, hint in hints_of(cls).items()

@@ -1,4 +1,4 @@
-"""Turns pydantic's errors into sentences: the path of the key, what was expected and found."""
+"""Turns pydantic's errors into sentences that say what was expected and what was found."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ def explain(error: ValidationError, known: Iterable[str] = ()) -> list[tuple[str
     """Return (path of the key, sentence) for each problem, in order.
 
     Args:
-        error: What pydantic found.
-        known: The keys that the top level knows, for suggestions.
+        error: The errors that pydantic found.
+        known: Keys that are valid at the top level, for suggestions.
+
+    Example:
+        >>> from pydantic import TypeAdapter
+        >>> try:
+        ...     _ = TypeAdapter(dict[str, int]).validate_python({"width": "wide"})
+        ... except ValidationError as error:
+        ...     explain(error)
+        [('width', "expected a valid integer, unable to parse string as an integer, found 'wide'")]
     """
     return [(key_path(location), sentence) for location, sentence in explain_located(error, known)]
 
@@ -26,7 +34,7 @@ def explain(error: ValidationError, known: Iterable[str] = ()) -> list[tuple[str
 def explain_located(
     error: ValidationError, known: Iterable[str] = ()
 ) -> list[tuple[tuple[str | int, ...], str]]:
-    """Return (location, sentence) for each problem; of a union only its best alternative."""
+    """Return (location, sentence) for each problem; for a union, only the closest alternative."""
     known = list(known)
     problems: dict[tuple[str | int, ...], list[str]] = {}
     for problem in error.errors():
@@ -41,7 +49,7 @@ def explain_located(
 
 
 def _is_union_branch(part: Any) -> bool:
-    """Pydantic puts the type it tried, or the validator it was in, into the path of a union."""
+    """Return whether a part of a location is the branch of a union, which pydantic adds."""
     return isinstance(part, str) and (
         any(bracket in part for bracket in "[(<") or part in {"int", "float", "str", "bool"}
     )

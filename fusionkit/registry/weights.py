@@ -1,4 +1,4 @@
-"""Weights as safetensors whose metadata rebuilds the network they belong to."""
+"""Weights files (safetensors) whose metadata rebuilds the network they belong to."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ FORMAT = "fusionkit-1"
 def save_weights(
     component: Component, path: Path, state: dict[str, torch.Tensor] | None = None
 ) -> None:
-    """Save a component with what rebuilds it.
+    """Save the weights of a component with the configuration that rebuilds it.
 
     Args:
         component: A module that the registry built.
-        path: A ``.safetensors`` file.
-        state: Instead of its own state dict: a moving average of it, say.
+        path: The ``.safetensors`` file to write.
+        state: State dict to save instead of the component's own, such as a moving average.
+
+    Raises:
+        FusionkitError: if the component was not built by name.
     """
     if component.spec is None or not isinstance(component, nn.Module):
         raise FusionkitError(
@@ -51,13 +54,13 @@ def save_weights(
 
 
 def read_header(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return kind and ``{name: ..., argument: ...}`` of the component in a file.
+    """Return the kind and the ``{name: ..., argument: ...}`` of the component in a weights file.
 
     Raises:
-        FusionkitError: if it is no weights file of fusionkit.
+        FusionkitError: if the file does not exist or is not a weights file of fusionkit.
     """
     if not path.is_file():
-        raise FusionkitError(f"there is no weights file {path}")
+        raise FusionkitError(f"the weights file {path} does not exist")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -73,11 +76,11 @@ def read_header(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def load_weights(path: Path, registry: Registry) -> Any:
-    """Rebuild a component from its file, in eval mode on the CPU.
+    """Rebuild a component from its weights file, in eval mode on the CPU.
 
     Raises:
-        FusionkitError: if the file is none of ours, its component is not installed, or the tensors
-            do not fit it.
+        FusionkitError: if the file is not a weights file of fusionkit, if its component is not
+            installed, or if the tensors do not fit the component.
     """
     kind, values = read_header(path)
     arguments = dict(values)
@@ -91,7 +94,11 @@ def load_weights(path: Path, registry: Registry) -> Any:
 
 
 def load_state(module: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Load a state dict whose names and shapes must all match; say what does not."""
+    """Load a state dict into a module.
+
+    Raises:
+        FusionkitError: if a name or shape does not match.
+    """
     expected = module.state_dict()
     problems = [f"{key} is missing" for key in expected.keys() - state.keys()]
     problems += [f"{key} is not part of the network" for key in state.keys() - expected.keys()]

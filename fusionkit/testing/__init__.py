@@ -1,4 +1,4 @@
-"""The conformance kit: what a component promises by its kind, as checks that say what is wrong.
+"""The conformance kit: the contract of each kind of component, as checks.
 
 On the command line: ``fusionkit plugins check PACKAGE``. In a test file of the plugin::
 
@@ -9,7 +9,7 @@ On the command line: ``fusionkit plugins check PACKAGE``. In a test file of the 
     def test_contract(conformance):
         conformance()
 
-which pytest runs once for each component and check. In Python: :func:`cases_of`.
+pytest runs this test once for each component and check. In Python use :func:`cases_of`.
 """
 
 from fusionkit.testing.cases import Case, Outcome, cases_of, check_plugin

@@ -31,7 +31,7 @@ def docstring(subject: Subject) -> None:
 
 
 def configuration(subject: Subject) -> None:
-    """Its arguments survive YAML and JSON, and the JSON schema takes what it takes."""
+    """Its arguments survive YAML and JSON, and the JSON schema has it."""
     component = subject.build()
     spec = component.spec
     values = spec.to_dict()
@@ -51,7 +51,7 @@ def configuration(subject: Subject) -> None:
 
 
 def pickling(subject: Subject) -> None:
-    """It can be pickled, as data loaders and several processes do."""
+    """It can be pickled, which data loaders and several processes need."""
     component = subject.build()
     try:
         again = pickle.loads(pickle.dumps(component))
@@ -64,7 +64,7 @@ def pickling(subject: Subject) -> None:
 
 
 def randomness(subject: Subject) -> None:
-    """Building it twice from one seed gives the same, and leaves the global generator where it was.
+    """Building it twice with one seed gives equal weights and leaves the global generator alone.
 
     Networks draw their initial weights from the global generator; nothing else may use it.
     """
@@ -85,7 +85,7 @@ def randomness(subject: Subject) -> None:
 
 
 def saving(subject: Subject) -> None:
-    """Its weights survive a file, strictly: names, shapes, values."""
+    """Names, shapes and values of its weights survive a file."""
     component = subject.build(seed=1)
     if not isinstance(component, nn.Module):
         raise NotApplicable("it has no weights")

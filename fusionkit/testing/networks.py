@@ -1,4 +1,4 @@
-"""Checks of backbones and sensors: what goes in and out, and what must not matter."""
+"""Checks of backbones and sensors: shapes, ranges, determinism, gradients, weights files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fusionkit.testing.subject import NotApplicable, Subject, expect, scene
 
 _ODD = ((67, 83), (64, 97))
 _LEAST = 64
-"""Sides start here: smaller images than these a network may refuse."""
+"""Smallest side of the images: a network may refuse smaller ones."""
 
 
 def _call(network: Any, images: Images) -> Tensor:
@@ -31,7 +31,7 @@ def _call(network: Any, images: Images) -> Tensor:
 
 
 def _sides(network: Any, blocks: int = 0) -> tuple[int, int]:
-    """Return two unequal sides, the least multiples of the stride from 64 on, and more."""
+    """Return two unequal sides: the first multiples of the stride from 64 on, plus blocks."""
     stride = network.stride
     least = -(-_LEAST // stride) * stride
     return least + blocks * stride, least + (blocks + 1) * stride
@@ -50,7 +50,7 @@ def _forward(subject: Subject) -> tuple[Any, Images, Tensor]:
 
 
 def shapes(subject: Subject) -> None:
-    """Batches of its stride's multiples come out in the same shape, finite, between 0 and 1."""
+    """Sources with multiples of its stride as sides give the same shape, finite, in [0, 1]."""
     network, images, out = _forward(subject)
     expected = next(iter(images.values())).shape
     expect(
@@ -68,9 +68,9 @@ def shapes(subject: Subject) -> None:
 
 
 def any_size(subject: Subject) -> None:
-    """Whole images of odd sizes are fused to that size, between 0 and 1."""
+    """It fuses images of odd sizes to the same size, with values in [0, 1]."""
     if subject.cls.kind != "backbone":
-        raise NotApplicable("the host hands sensors what the backbone gave")
+        raise NotApplicable("only backbones receive images of any size")
     network = subject.build().eval()
     for height, width in _ODD:
         out = network.fuse(scene(subject.images(height, width, batch=1)))
@@ -113,7 +113,7 @@ def stride(subject: Subject) -> None:
 
 
 def batch_independence(subject: Subject) -> None:
-    """In eval mode, what it makes of an image does not depend on the others of the batch."""
+    """In eval mode, its output for an image does not depend on the other images of the batch."""
     network, images, out = _forward(subject)
     with torch.no_grad():
         alone = _call(network, {name: image[1:] for name, image in images.items()})
@@ -126,7 +126,7 @@ def batch_independence(subject: Subject) -> None:
 
 
 def determinism(subject: Subject) -> None:
-    """In eval mode it gives the same twice, and draws nothing."""
+    """In eval mode it returns the same output twice, and draws no random numbers."""
     network, images, out = _forward(subject)
     before = torch.random.get_rng_state()
     with torch.no_grad():
@@ -135,7 +135,7 @@ def determinism(subject: Subject) -> None:
         torch.equal(before, torch.random.get_rng_state()),
         "in eval mode it draws random numbers",
     )
-    expect(torch.equal(out, again), "in eval mode it gives another result the second time")
+    expect(torch.equal(out, again), "in eval mode it returns another result the second time")
 
 
 def inputs(subject: Subject) -> None:
@@ -175,7 +175,7 @@ def gradients(subject: Subject) -> None:
 
 
 def flat_images(subject: Subject) -> None:
-    """Black, white and flat images give finite values and finite gradients."""
+    """Black, white and grey images give finite values and finite gradients."""
     network = subject.build().train()
     height, width = _sides(network)
     for level in (0.0, 1.0, 0.5):
@@ -194,7 +194,7 @@ def flat_images(subject: Subject) -> None:
 
 
 def modes(subject: Subject) -> None:
-    """Training leaves what eval mode gives to the weights alone: eval, train, eval is eval."""
+    """Switching to training mode and back to eval mode changes nothing."""
     network, images, out = _forward(subject)
     state = copy.deepcopy(network.state_dict())
     network.train()
@@ -207,7 +207,7 @@ def modes(subject: Subject) -> None:
 
 
 def precision(subject: Subject) -> None:
-    """It works in float64, and gives there what it gives in float32."""
+    """It works in float64, with the same results as in float32."""
     network, images, out = _forward(subject)
     with torch.no_grad():
         exact = _call(network.double(), {name: x.double() for name, x in images.items()})
@@ -215,13 +215,13 @@ def precision(subject: Subject) -> None:
         exact.dtype == torch.float64,
         f"float64 sources gave {exact.dtype}; make tensors by new_zeros or like the input",
     )
-    # On average: a choice between equals may fall either way.
+    # Compare on average, since a choice between equal values may differ.
     gap = float((exact - out).abs().mean())
     expect(gap < 1e-3, f"in float32 and float64 its results differ by {gap:.2g} on average")
 
 
 def device(subject: Subject) -> None:
-    """It works on a GPU, if there is one, and gives there what it gives on the CPU."""
+    """It works on a GPU, if there is one, with the same results as on the CPU."""
     if not torch.cuda.is_available():
         raise NotApplicable("there is no GPU here")
     network, images, out = _forward(subject)
@@ -233,7 +233,7 @@ def device(subject: Subject) -> None:
 
 
 def round_trip(subject: Subject) -> None:
-    """A weights file rebuilds it with its arguments, and it gives the same."""
+    """A weights file rebuilds it with its arguments and the same output."""
     network, images, out = _forward(subject)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"

@@ -1,4 +1,4 @@
-"""Checks of losses and distances: finite everywhere, least where they should be."""
+"""Checks of losses and distances: finite everywhere, and smallest where they should be."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SIDE = 48
 
 
 class _Mean(Backbone):
-    """The mean of the sources, with a weight, so that there is something to train."""
+    """The mean of the sources times a trainable scale."""
 
     name = "mean"
 
@@ -34,7 +34,7 @@ class _Mean(Backbone):
 
 
 class _Perfect(Sensor):
-    """Sees what there is."""
+    """Returns the fused image."""
 
     name = "perfect"
 
@@ -73,7 +73,7 @@ def _step(sources: Images, fused: Tensor, scale: float = 1.0) -> FusionStep:
 
 
 def scalar(subject: Subject) -> None:
-    """It gives one finite number, the same for the same step."""
+    """It returns one finite number, the same for the same step."""
     loss = subject.build()
     sources = subject.images(_SIDE, _SIDE)
     fused = torch.stack(list(sources.values())).mean(dim=0)
@@ -93,7 +93,7 @@ def scalar(subject: Subject) -> None:
 
 
 def finite(subject: Subject) -> None:
-    """It and its gradient are finite for black, white, equal and noisy images."""
+    """Its value and gradient are finite for black, white, equal and noisy images."""
     loss = subject.build()
     generator = torch.Generator().manual_seed(1)
     shape = (2, 1, _SIDE, _SIDE)
@@ -123,7 +123,7 @@ def gradient(subject: Subject) -> None:
     loss = subject.build()
     sources = subject.images(_SIDE, _SIDE)
     fused = (0.3 * torch.stack(list(sources.values())).mean(dim=0) + 0.2).requires_grad_()
-    # A backbone that darkens, so that neither it nor the fused image is what it should be.
+    # The backbone darkens, so that both it and the fused image are wrong.
     step = _step(sources, fused, scale=0.8)
     value = loss(step)
     expect(value.requires_grad, "its value does not depend on the fused image or the backbone")
@@ -136,7 +136,7 @@ def gradient(subject: Subject) -> None:
 
 
 def optimum(subject: Subject) -> None:
-    """Where all sources are one image, that image costs least: nothing, and disturbed ones more."""
+    """If all sources are one image, that image costs 0, and a disturbed one costs more."""
     loss = subject.build()
     generator = torch.Generator().manual_seed(2)
     image = smooth(2, _SIDE, _SIDE, generator)
@@ -155,7 +155,7 @@ def optimum(subject: Subject) -> None:
 
 
 def distance(subject: Subject) -> None:
-    """It is a scalar, 0 between equal images, and more between others."""
+    """It is a scalar, 0 between equal images and larger between different ones."""
     measure = subject.build()
     a, b = (smooth(2, _SIDE, _SIDE, torch.Generator().manual_seed(seed)) for seed in (3, 4))
     value = measure(a, b)
@@ -167,7 +167,7 @@ def distance(subject: Subject) -> None:
 
 
 def masked(subject: Subject) -> None:
-    """A mask of all pixels changes nothing; what lies far outside of a mask does not count."""
+    """A mask of all pixels changes nothing, and pixels far outside a mask do not count."""
     measure = subject.build()
     a, b = (smooth(2, _SIDE, _SIDE, torch.Generator().manual_seed(seed)) for seed in (3, 4))
     everywhere = torch.ones(2, 1, _SIDE, _SIDE, dtype=torch.bool)
@@ -188,7 +188,7 @@ def masked(subject: Subject) -> None:
 
 
 def distance_gradient(subject: Subject) -> None:
-    """Its gradient is finite everywhere, also between equal, black and white images."""
+    """Its gradient is finite, also between equal, black and white images."""
     measure = subject.build()
     image = smooth(2, _SIDE, _SIDE, torch.Generator().manual_seed(3))
     for name, a, b in (

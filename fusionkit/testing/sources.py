@@ -24,7 +24,7 @@ _BORDER = 0.01
 
 
 def samples(subject: Subject) -> None:
-    """Its scenes are registered images in [0, 1] of the modalities, under names of their own."""
+    """Its scenes are images in [0, 1] of all modalities, of one size, with unique names."""
     dataset = subject.build()
     expect(len(dataset) > 0, "it is empty")
     for index in range(min(_LOOKED_AT, len(dataset))):
@@ -52,7 +52,7 @@ def samples(subject: Subject) -> None:
 
 
 def labels(subject: Subject) -> None:
-    """Masks and boxes, where it has them, fit the image and its classes."""
+    """Masks and boxes, if it has them, fit the image, the classes and each other."""
     dataset = subject.build()
     for index in range(min(_LABELS_LOOKED_AT, len(dataset))):
         sample = dataset[index]
@@ -113,7 +113,7 @@ def _check_format(dataset: Dataset) -> None:
 
 
 def splits(subject: Subject) -> None:
-    """Its splits are disjoint indices of its scenes, ``train`` and ``val`` among them."""
+    """Its splits are disjoint indices of its scenes and include ``train`` and ``val``."""
     dataset = subject.build()
     found = {name: list(indices) for name, indices in dataset.splits().items()}
     for name in ("train", "val"):
@@ -130,7 +130,7 @@ def splits(subject: Subject) -> None:
 
 
 def repeatable(subject: Subject) -> None:
-    """A scene is the same whenever it is read, and there is an end."""
+    """A scene is the same each time it is read, and an index past the end is an IndexError."""
     one, other = subject.build(), subject.build()
     last = len(one) - 1
     for index in {0, last}:

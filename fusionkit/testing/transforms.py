@@ -1,4 +1,4 @@
-"""Checks of transform groups: the laws of a group, as far as pixels allow."""
+"""Checks of transform groups: the group laws, up to resampling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fusionkit.testing.subject import NotApplicable, Subject, expect, smooth
 
 _SIZE = (48, 64)
 _TOLERANCE = 0.05
-"""Of an inverse that resamples, on images smooth enough for bilinear interpolation."""
+"""Largest error of an inverse that resamples, on smooth images."""
 
 
 def _image(channels: int = 1) -> Tensor:
@@ -63,7 +63,7 @@ def count(subject: Subject) -> None:
 
 
 def generator(subject: Subject) -> None:
-    """What it draws follows from the generator it is given, and from nothing else."""
+    """Its elements depend on the given generator only."""
     image = _image()
     before = torch.random.get_rng_state()
     one, other = _drawn(subject, seed=1), _drawn(subject, seed=1)
@@ -79,7 +79,7 @@ def generator(subject: Subject) -> None:
 
 
 def shape(subject: Subject) -> None:
-    """An element keeps shape and type, transforms every image alike, and changes its input not."""
+    """An element keeps shape and type, treats all images alike and leaves its input unchanged."""
     image = _image(channels=3)
     kept = image.clone()
     for element in _drawn(subject):
@@ -92,7 +92,7 @@ def shape(subject: Subject) -> None:
         alone = element.apply(image[1:, :1])
         expect(
             torch.allclose(out[1:, :1], alone, atol=1e-5),
-            f"{element}: an image alone comes out otherwise than in a batch",
+            f"{element}: an image alone gives another result than in a batch",
         )
         expect(
             not torch.allclose(out, image, atol=1e-6),
@@ -101,7 +101,7 @@ def shape(subject: Subject) -> None:
 
 
 def mask(subject: Subject) -> None:
-    """Its valid mask is a boolean (h, w), not empty, and marks only pixels made of the image."""
+    """Its valid mask is a boolean (h, w), not empty, and marks only pixels of the image."""
     for element in _drawn(subject):
         valid = element.valid(_SIZE)
         expect(
@@ -118,7 +118,7 @@ def mask(subject: Subject) -> None:
 
 
 def inverse(subject: Subject) -> None:
-    """The inverse restores what stayed valid: bit by bit if exact, else up to resampling."""
+    """The inverse restores valid pixels: exactly if ``exact``, else up to resampling."""
     image = _image()
     for element in _drawn(subject):
         back = element.inverse()
@@ -142,7 +142,7 @@ def inverse(subject: Subject) -> None:
 
 
 def composition(subject: Subject) -> None:
-    """Two exact elements one after the other are undone by their inverses in reverse."""
+    """The inverses of two exact elements, in reverse order, undo both."""
     image = _image()
     exact = [e for e in _drawn(subject) if e.exact and e.valid(_SIZE).all()]
     if not exact:
@@ -157,7 +157,7 @@ def composition(subject: Subject) -> None:
 
 
 def differentiability(subject: Subject) -> None:
-    """Gradients pass through it, finite, and nothing is lost where pixels only move."""
+    """Finite gradients pass through it, unchanged where pixels only move."""
     for element in _drawn(subject):
         image = _image().requires_grad_()
         element.apply(image).sum().backward()
@@ -173,7 +173,7 @@ def differentiability(subject: Subject) -> None:
 
 
 def precision(subject: Subject) -> None:
-    """It works in float64 too."""
+    """It works in float64."""
     image = _image().double()
     for element in _drawn(subject):
         out = element.apply(image)

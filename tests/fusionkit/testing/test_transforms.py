@@ -76,7 +76,7 @@ class Flips(TransformGroup):
         ("identity", "shape", "it is the identity"),
         ("no gradient", "differentiability", ""),
         ("dark border", "mask", "borders show through"),
-        ("per image", "shape", "comes out otherwise than in a batch"),
+        ("per image", "shape", "gives another result than in a batch"),
         ("wrong inverse", "inverse", "its inverse does not restore every bit"),
         ("wrong inverse", "composition", "not undone by their inverses"),
         ("empty", "mask", "no pixel is valid"),
