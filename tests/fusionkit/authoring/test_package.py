@@ -66,7 +66,7 @@ def test_all_kinds_of_the_configuration_can_be_begun():
     ("name", "kind", "message"),
     [
         ("my-fusion", "backbon", "expected one of backbone, .*did you mean 'backbone'"),
-        ("My Fusion", "backbone", "small letters, digits and hyphens .*found 'My Fusion'"),
+        ("My Fusion", "backbone", "lower-case letters, digits and hyphens .*found 'My Fusion'"),
         ("class", "backbone", "found 'class'"),
         ("there", "backbone", "exists already"),
     ],
