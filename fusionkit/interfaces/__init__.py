@@ -17,7 +17,12 @@ from collections.abc import Mapping
 from fusionkit.interfaces.component import Component, ComponentSpec, FromRun, Modalities
 from fusionkit.interfaces.dataset import Dataset
 from fusionkit.interfaces.metric import Metric
-from fusionkit.interfaces.networks import Backbone, Sensor
+from fusionkit.interfaces.networks import (
+    Backbone,
+    Sensor,
+    check_modalities,
+    ordered_sources,
+)
 from fusionkit.interfaces.objective import Distance, FusionStep, Loss
 from fusionkit.interfaces.official_weights import OfficialWeights
 from fusionkit.interfaces.sample import IGNORED, Images, Sample
@@ -51,6 +56,8 @@ __all__ = [
     "TaskResult",
     "TransformElement",
     "TransformGroup",
+    "check_modalities",
+    "ordered_sources",
 ]
 
 KINDS: Mapping[str, type[Component]] = {

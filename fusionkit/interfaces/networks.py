@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fusionkit.errors import FusionkitError
 from fusionkit.functional.padding import crop, pad_to_multiple
 from fusionkit.interfaces.component import Component
 from fusionkit.interfaces.sample import Images, Sample
 
-__all__ = ["Backbone", "Sensor"]
+__all__ = ["Backbone", "Sensor", "check_modalities", "ordered_sources"]
 
 
 class Backbone(Component, nn.Module, ABC):
@@ -68,3 +70,34 @@ class Sensor(Component, nn.Module, ABC):
     @abstractmethod
     def forward(self, fused: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Map fused images in [0, 1] to images of the modality in [0, 1]."""
+
+
+def check_modalities(name: str, modalities: Sequence[str]) -> tuple[str, ...]:
+    """Return the modalities that a backbone is built for.
+
+    Raises:
+        FusionkitError: unless there are two or more, all different.
+
+    Example:
+        >>> check_modalities("my-net", ["infrared", "visible"])
+        ('infrared', 'visible')
+    """
+    if len(modalities) < 2 or len(set(modalities)) < len(modalities):
+        raise FusionkitError(
+            f"{name}: expected two or more different modalities, found {list(modalities)}"
+        )
+    return tuple(modalities)
+
+
+def ordered_sources(backbone: Backbone, sources: Images) -> list[Tensor]:
+    """Return the sources in the order of ``backbone.modalities``; others are left out.
+
+    Raises:
+        FusionkitError: if a modality that the backbone was built for is missing.
+    """
+    if missing := [name for name in backbone.modalities if name not in sources]:
+        raise FusionkitError(
+            f"{backbone.name}: expected the sources {', '.join(backbone.modalities)}, found "
+            f"{', '.join(sources) or 'none'}; missing: {', '.join(missing)}"
+        )
+    return [sources[name] for name in backbone.modalities]

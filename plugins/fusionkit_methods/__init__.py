@@ -1,4 +1,4 @@
-"""Methods of the field, each from its paper: networks, objectives, recipes."""
+"""Published fusion methods, implemented from their papers: networks, losses and recipes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def fusionkit_components() -> Iterable[type[Component]]:
-    """Return the backbones and the losses."""
+    """Return the backbones and losses of all methods."""
     from fusionkit_methods.cddfuse import CDDFuse, Decomposition
     from fusionkit_methods.densefuse import DenseFuse, Reconstruction
     from fusionkit_methods.seafusion import Content, SeAFusion
@@ -37,5 +37,5 @@ def fusionkit_components() -> Iterable[type[Component]]:
 
 @hookimpl
 def fusionkit_recipes() -> Iterable[Path]:
-    """Return the recipes beside this module."""
+    """Return the recipes, one for each method."""
     return sorted((Path(__file__).parent / "recipes").glob("*.yaml"))

@@ -1,4 +1,4 @@
-"""Attention: across channels (Restormer) and within windows of pixels (Swin)."""
+"""Attention between channels (Restormer) and within windows of pixels (Swin)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class ChannelNorm(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Normalize."""
+        """Normalize each pixel."""
         return self.norm(x.movedim(1, -1)).movedim(-1, 1).contiguous()
 
 
 class ChannelBlock(nn.Module):
-    """Transposed attention, channels attending to channels, and a feed-forward layer.
+    """Attention between channels, and a feed-forward layer (Zamir et al., Restormer, CVPR 2022).
 
-    Zamir et al., Restormer, CVPR 2022: its cost grows with the pixels, not with their square.
+    Its cost is linear in the number of pixels.
 
     Args:
-        channels: A multiple of ``heads``.
-        heads: Groups of channels that attend apart.
+        channels: Channels of input and output, a multiple of ``heads``.
+        heads: Number of attention heads.
     """
 
     def __init__(self, channels: int, heads: int):
@@ -45,27 +45,26 @@ class ChannelBlock(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Attend and feed forward, each beside a way around."""
+        """Apply attention and the feed-forward layer, each with a residual connection."""
         h, w = x.shape[-2:]
         parts = self.mix(self.first(x)).unflatten(1, (3, self.heads, -1)).flatten(-2)
         q, k, v = parts.unbind(dim=1)  # (b, heads, channels, pixels)
         scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT * self.temperature
-        found = (scores.softmax(dim=-1) @ v).flatten(1, 2).unflatten(-1, (h, w))
-        x = x + self.out(found)
+        attended = (scores.softmax(dim=-1) @ v).flatten(1, 2).unflatten(-1, (h, w))
+        x = x + self.out(attended)
         return x + self.feed(self.second(x))
 
 
 class WindowBlock(nn.Module):
-    """Attention within windows of pixels, to another map or to the same, and a feed-forward layer.
+    """Attention within windows of pixels, and a feed-forward layer (Liu et al., Swin, ICCV 2021).
 
-    Liu et al., Swin, ICCV 2021, without position biases; a shift moves the windows by half their
-    side, around the border.
+    Has no position biases. Pixels attend to the same feature map or to another one.
 
     Args:
-        channels: A multiple of ``heads``.
-        heads: Of the attention.
-        window: Side in pixels; h and w must be multiples of it.
-        shift: Whether the windows are moved.
+        channels: Channels of input and output, a multiple of ``heads``.
+        heads: Number of attention heads.
+        window: Side of the windows in pixels; h and w must be multiples of it.
+        shift: Whether the windows are shifted by half their side, circularly.
     """
 
     def __init__(self, channels: int, heads: int, window: int, shift: bool):
@@ -81,11 +80,11 @@ class WindowBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"] | None = None
     ) -> Float[Tensor, "b c h w"]:
-        """Let x ask ``other``, or itself."""
+        """Let the pixels of ``x`` attend to those of ``other``, or of ``x`` if it is None."""
         queries = self._windows(self.norm_q(x))
         keys = self._windows(self.norm_k(x if other is None else other))
-        found, _ = self.attention(queries, keys, keys, need_weights=False)
-        x = x + self._image(found, x.shape)
+        attended, _ = self.attention(queries, keys, keys, need_weights=False)
+        x = x + self._image(attended, x.shape)
         return x + self.feed(self.norm(x))
 
     def _windows(self, x: Tensor) -> Float[Tensor, "n pixels c"]:

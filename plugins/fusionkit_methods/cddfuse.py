@@ -1,4 +1,4 @@
-"""CDDFuse (Zhao et al., CVPR 2023): what the modalities share, and what each has alone."""
+"""CDDFuse (Zhao et al., CVPR 2023): shared base features and specific detail features."""
 
 from __future__ import annotations
 
@@ -10,21 +10,29 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Backbone, FusionStep, Images, Loss, Modalities
+from fusionkit.interfaces import (
+    Backbone,
+    FusionStep,
+    Images,
+    Loss,
+    Modalities,
+    check_modalities,
+    ordered_sources,
+)
 from fusionkit_methods.attention import ChannelBlock
-from fusionkit_methods.parts import check_modalities, conv3, ordered
+from fusionkit_methods.layers import conv3
 
 _EPSILON = 1.01
 """Keeps the denominator of the loss positive, as in the paper."""
 
 
 class Coupling(nn.Module):
-    """An invertible layer: either half of the channels moves and scales the other.
+    """An invertible affine coupling layer (Dinh et al., ICLR 2017), which loses no detail.
 
-    Affine coupling (Dinh et al., ICLR 2017), which loses no detail.
+    Each half of the channels shifts or scales the other half.
 
     Args:
-        channels: An even number.
+        channels: Channels of input and output, an even number.
     """
 
     def __init__(self, channels: int):
@@ -34,23 +42,38 @@ class Coupling(nn.Module):
         self.shift, self.scale, self.back = (_inner(half) for _ in range(3))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return both halves, changed by each other."""
+        """Return the transformed halves, concatenated."""
         a, b = self.mix(x).chunk(2, dim=1)
         b = b + self.shift(a)
-        # The scale stays between 1/e and e, so that the layer can be undone.
+        # The scale stays between 1/e and e, so that the layer is invertible.
         a = a * torch.exp(torch.tanh(self.scale(b))) + self.back(b)
         return torch.cat((a, b), dim=1)
 
 
 class CDDFuse(Backbone):
-    """A shared encoder, a base branch of attention and an invertible detail branch, fused apart.
+    """CDDFuse: base features from attention, detail features from invertible layers (CVPR 2023).
+
+    A shared encoder feeds both branches. Base and detail features of the sources are fused
+    separately and decoded together. Zhao et al., "CDDFuse: Correlation-Driven Dual-Branch Feature
+    Decomposition for Multi-Modality Image Fusion", CVPR 2023.
 
     Args:
         width: Channels, a multiple of twice ``heads``; 64 in the paper.
-        heads: Of the attention; 8 in the paper.
-        blocks: Attention blocks of encoder and of decoder; 4 in the paper.
+        heads: Number of attention heads; 8 in the paper.
+        blocks: Attention blocks of the encoder, and of the decoder; 4 in the paper.
         couplings: Invertible layers of the detail branch; 3 in the paper.
-        modalities: Names of the sources.
+        modalities: Names of the sources; filled in by the run.
+
+    Raises:
+        FusionkitError: if ``width`` is not a multiple of twice ``heads``.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> backbone = fk.build("backbone", name="cddfuse", width=8, heads=2, blocks=1)
+        >>> sources = {"infrared": torch.rand(2, 1, 32, 48), "visible": torch.rand(2, 1, 32, 48)}
+        >>> tuple(backbone(sources).shape)
+        (2, 1, 32, 48)
     """
 
     name = "cddfuse"
@@ -68,7 +91,7 @@ class CDDFuse(Backbone):
         self.modalities = check_modalities(self.name, modalities)
         if width % (2 * heads):
             raise FusionkitError(
-                f"cddfuse: expected a width that is a multiple of {2 * heads} (twice the heads), "
+                f"cddfuse: expected width to be a multiple of {2 * heads} (twice the heads), "
                 f"found {width}"
             )
 
@@ -88,13 +111,17 @@ class CDDFuse(Backbone):
         )
 
     def decompose(self, x: Float[Tensor, "b 1 h w"]) -> tuple[Tensor, Tensor]:
-        """Return the base and the detail features of a source, each (b, width, h, w)."""
+        """Return the base and detail features of a source, each (b, width, h, w)."""
         shared = self.shared(x)
         return self.base(shared), self.detail(shared)
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Fuse a batch: bases and details are averaged apart, then decoded together."""
-        images = ordered(self.name, self.modalities, sources)
+        """Fuse a batch.
+
+        Raises:
+            FusionkitError: if a source that the network was built for is missing.
+        """
+        images = ordered_sources(self, sources)
         bases, details = zip(*(self.decompose(image) for image in images), strict=True)
         base = self.fuse_base(torch.stack(bases).mean(dim=0))
         detail = self.fuse_detail(torch.stack(details).mean(dim=0))
@@ -102,11 +129,22 @@ class CDDFuse(Backbone):
 
 
 class Decomposition(Loss):
-    """CC(details)^2 / (1.01 + CC(bases)): bases alike, details unlike.
+    """Decomposition loss of CDDFuse: correlated base, uncorrelated detail features (CVPR 2023).
 
-    The mean over all pairs of sources; CC is Pearson's correlation per scene and channel. Needs a
-    backbone that has base and detail features, as ``cddfuse`` does; put a loss beside it that
-    looks at the fused image.
+    CC(details)^2 / (1.01 + CC(bases)), averaged over all pairs of sources, where CC is Pearson's
+    correlation per image and channel. The backbone must have base and detail features
+    (``cddfuse``). The loss does not look at the fused image, so combine it with one that does.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> from fusionkit.interfaces import FusionStep
+        >>> backbone = fk.build("backbone", name="cddfuse", width=8, heads=2, blocks=1)
+        >>> sources = {"infrared": torch.rand(2, 1, 32, 32), "visible": torch.rand(2, 1, 32, 32)}
+        >>> step = FusionStep(sources, backbone(sources), backbone, {}, [], torch.Generator())
+        >>> loss = fk.build("loss", name="decomposition")
+        >>> tuple(loss(step).shape), loss(step).item() > 0
+        ((), True)
     """
 
     name = "decomposition"
@@ -115,30 +153,36 @@ class Decomposition(Loss):
     )
 
     def forward(self, step: FusionStep) -> Float[Tensor, ""]:
-        """Return the mean over the pairs.
+        """Return the mean over the pairs of sources.
 
         Raises:
-            FusionkitError: if the backbone has no such features.
+            FusionkitError: if the backbone has no base and detail features.
         """
-        backbone: Any = step.backbone  # any backbone, of which few have this method
+        backbone: Any = step.backbone  # few backbones have the method ``decompose``
         try:
             decompose = backbone.decompose
         except AttributeError:
             raise FusionkitError(
-                f"decomposition: the backbone {step.backbone.name!r} has no base and detail "
-                f"features; take the backbone cddfuse, or leave this loss out"
+                f"the loss decomposition needs a backbone with base and detail features, found "
+                f"{step.backbone.name!r}; use the backbone cddfuse, or remove the loss"
             ) from None
         features = [decompose(source) for source in step.sources.values()]
         terms = []
         for k, (base, detail) in enumerate(features):
             for other_base, other_detail in features[:k]:
-                unlike = correlation(detail, other_detail).square()
-                terms.append(unlike / (_EPSILON + correlation(base, other_base)))
+                details = correlation(detail, other_detail).square()
+                terms.append(details / (_EPSILON + correlation(base, other_base)))
         return torch.stack(terms).mean()
 
 
 def correlation(a: Float[Tensor, "b c h w"], b: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
-    """Return the mean over scenes and channels of Pearson's r over the pixels."""
+    """Return Pearson's correlation over the pixels, averaged over images and channels.
+
+    Example:
+        >>> x = torch.rand(2, 3, 8, 8)
+        >>> round(correlation(x, 1 - 2 * x).item(), 3)
+        -1.0
+    """
     a, b = (x - x.mean(dim=(2, 3), keepdim=True) for x in (a, b))
     products = (a * b).mean(dim=(2, 3))
     variances = a.square().mean(dim=(2, 3)) * b.square().mean(dim=(2, 3))

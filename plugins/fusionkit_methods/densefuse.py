@@ -1,4 +1,4 @@
-"""DenseFuse (Li and Wu, IEEE TIP 2019): a dense encoder, fused features, a decoder."""
+"""DenseFuse (Li and Wu, IEEE TIP 2019): an autoencoder whose features are fused."""
 
 from __future__ import annotations
 
@@ -11,18 +11,38 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fusionkit.interfaces import Backbone, FusionStep, Images, Loss, Modalities
-from fusionkit_methods.parts import Dense, check_modalities, conv3, ordered, similarity
+from fusionkit.interfaces import (
+    Backbone,
+    FusionStep,
+    Images,
+    Loss,
+    Modalities,
+    check_modalities,
+    ordered_sources,
+)
+from fusionkit_methods.layers import DenseBlock, conv3
+from fusionkit_methods.measures import mean_ssim
 
 
 class DenseFuse(Backbone):
-    """One encoder for all sources, whose features are added, or weighted by their l1 norm.
+    """DenseFuse: a dense encoder, shared by all sources, whose features are fused (TIP 2019).
+
+    Li and Wu, "DenseFuse: A Fusion Approach to Infrared and Visible Images", IEEE Transactions on
+    Image Processing, 2019. Trained with the loss ``reconstruction``.
 
     Args:
         width: Channels of each layer of the encoder; 16 in the paper.
-        strategy: ``addition``, or ``l1-norm``: weights in proportion to the features' l1 norm,
-            averaged over 3 x 3 pixels (section III-B).
-        modalities: Names of the sources.
+        strategy: How to fuse the features: ``addition``, or ``l1-norm``, which weights them by
+            their l1 norm averaged over 3 x 3 pixels (section III-B of the paper).
+        modalities: Names of the sources; filled in by the run.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> backbone = fk.build("backbone", name="densefuse", width=8)
+        >>> sources = {"infrared": torch.rand(2, 1, 32, 48), "visible": torch.rand(2, 1, 32, 48)}
+        >>> tuple(backbone(sources).shape)
+        (2, 1, 32, 48)
     """
 
     name = "densefuse"
@@ -37,18 +57,22 @@ class DenseFuse(Backbone):
         self.modalities = check_modalities(self.name, modalities)
         self.strategy = strategy
         self.first = nn.Sequential(conv3(1, width), nn.ReLU())
-        self.dense = Dense(width, width, 3)
+        self.dense = DenseBlock(width, width, 3)
         full = self.dense.channels
         widths = (full, full, 2 * width, width)
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [conv3(inputs, outputs), nn.ReLU()]
-        # The paper ends linearly; the sigmoid keeps to the range of images.
+        # The paper has no activation here; the sigmoid keeps fused images in [0, 1].
         self.decoder = nn.Sequential(*layers, conv3(width, 1), nn.Sigmoid())
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Fuse a batch."""
-        images = ordered(self.name, self.modalities, sources)
+        """Fuse a batch.
+
+        Raises:
+            FusionkitError: if a source that the network was built for is missing.
+        """
+        images = ordered_sources(self, sources)
         features = torch.stack([self.dense(self.first(image)) for image in images])
         if self.strategy == "addition":
             return self.decoder(features.sum(dim=0))
@@ -60,14 +84,25 @@ class DenseFuse(Backbone):
 
 
 class Reconstruction(Loss):
-    """Sum over the sources of MSE + weight (1 - SSIM) of each, fused with itself, and the source.
+    """Reconstruction loss of DenseFuse: the network as an autoencoder (IEEE TIP 2019).
 
-    DenseFuse's encoder and decoder learn to repeat images; nothing is fused in
-    training. The paper leaves the fusion layer out then; an image fused with itself needs no
-    second way through the network.
+    Sum over the sources of MSE(x, s) + structure (1 - SSIM(x, s)), where x is the source s fused
+    with itself. The paper trains without the fusion layer instead; fusing an image with itself has
+    the same effect and works with any backbone.
 
     Args:
         structure: Weight of the structural term; the paper tries 1 to 1000.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> from fusionkit.interfaces import FusionStep
+        >>> backbone = fk.build("backbone", name="densefuse", width=8)
+        >>> sources = {"infrared": torch.rand(2, 1, 32, 32), "visible": torch.rand(2, 1, 32, 32)}
+        >>> step = FusionStep(sources, backbone(sources), backbone, {}, [], torch.Generator())
+        >>> loss = fk.build("loss", name="reconstruction")
+        >>> tuple(loss(step).shape), loss(step).item() > 0
+        ((), True)
     """
 
     name = "reconstruction"
@@ -77,10 +112,10 @@ class Reconstruction(Loss):
         self.structure = structure
 
     def forward(self, step: FusionStep) -> Float[Tensor, ""]:
-        """Return the sum."""
+        """Return the sum over the sources."""
         total = step.fused.new_zeros(())
         for source in step.sources.values():
-            again = step.backbone(dict.fromkeys(step.sources, source))
-            total = total + (again - source).square().mean()
-            total = total + self.structure * (1 - similarity(again, source)).mean()
+            rebuilt = step.backbone(dict.fromkeys(step.sources, source))
+            total = total + (rebuilt - source).square().mean()
+            total = total + self.structure * (1 - mean_ssim(rebuilt, source)).mean()
         return total

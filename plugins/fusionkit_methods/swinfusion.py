@@ -1,4 +1,4 @@
-"""SwinFusion (Ma et al., IEEE/CAA JAS 2022): attention within and across the modalities."""
+"""SwinFusion (Ma et al., IEEE/CAA JAS 2022): attention within and between modalities."""
 
 from __future__ import annotations
 
@@ -10,20 +10,44 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Backbone, FusionStep, Images, Loss, Modalities
+from fusionkit.interfaces import (
+    Backbone,
+    FusionStep,
+    Images,
+    Loss,
+    Modalities,
+    check_modalities,
+    ordered_sources,
+)
 from fusionkit_methods.attention import WindowBlock
-from fusionkit_methods.parts import check_modalities, conv3, ordered, similarity
+from fusionkit_methods.layers import conv3
+from fusionkit_methods.measures import mean_ssim
 
 
 class SwinFusion(Backbone):
-    """Windows of each modality ask themselves, then those of the other modalities, in turns.
+    """SwinFusion: window attention within each modality, then between modalities (JAS 2022).
+
+    Ma et al., "SwinFusion: Cross-domain Long-range Learning for General Image Fusion via Swin
+    Transformer", IEEE/CAA Journal of Automatica Sinica, 2022.
 
     Args:
         width: Channels, a multiple of ``heads``; 60 in the paper.
-        heads: Of the attention; 6 in the paper.
-        depth: Pairs of a plain and a shifted block, of each of the two kinds.
+        heads: Number of attention heads; 6 in the paper.
+        depth: Number of pairs of an unshifted and a shifted block: within each modality, between
+            modalities, and after merging.
         window: Side of the windows in pixels; h and w must be multiples of it. 8 in the paper.
-        modalities: Names of the sources.
+        modalities: Names of the sources; filled in by the run.
+
+    Raises:
+        FusionkitError: if ``width`` is not a multiple of ``heads``.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> backbone = fk.build("backbone", name="swinfusion", width=8, heads=2, depth=1)
+        >>> sources = {"infrared": torch.rand(2, 1, 32, 48), "visible": torch.rand(2, 1, 32, 48)}
+        >>> tuple(backbone(sources).shape)
+        (2, 1, 32, 48)
     """
 
     name = "swinfusion"
@@ -41,8 +65,7 @@ class SwinFusion(Backbone):
         self.modalities = check_modalities(self.name, modalities)
         if width % heads:
             raise FusionkitError(
-                f"swinfusion: expected a width that is a multiple of the {heads} heads, "
-                f"found {width}"
+                f"swinfusion: expected width to be a multiple of the {heads} heads, found {width}"
             )
         self.stride = window
         count = len(self.modalities)
@@ -64,13 +87,17 @@ class SwinFusion(Backbone):
         )
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Fuse a batch."""
-        images = ordered(self.name, self.modalities, sources)
+        """Fuse a batch; h and w must be multiples of ``stride``.
+
+        Raises:
+            FusionkitError: if a source that the network was built for is missing.
+        """
+        images = ordered_sources(self, sources)
         maps = [first(image) for first, image in zip(self.first, images, strict=True)]
         for layers in zip(*map(_blocks, self.within), strict=True):
             maps = [block(x) for block, x in zip(layers, maps, strict=True)]
         for layers in zip(*map(_blocks, self.across), strict=True):
-            # All ask at once, what the others were before this layer.
+            # All modalities attend simultaneously to the others' inputs of this layer.
             total = torch.stack(maps).sum(dim=0)
             others = [(total - x) / (len(maps) - 1) for x in maps]
             maps = [block(x, o) for block, x, o in zip(layers, maps, others, strict=True)]
@@ -81,17 +108,28 @@ class SwinFusion(Backbone):
 
 
 class Structure(Loss):
-    """Sum over the m sources of (1 - SSIM(f, s)) / m: the structural term.
+    """Structure loss of SwinFusion: mean of 1 - SSIM(f, s) over the sources s (JAS 2022).
 
-    It stands beside ``content``, which holds the terms of intensity and texture.
+    Combine it with ``content``, which has the intensity and texture terms of the paper.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> from fusionkit.interfaces import FusionStep
+        >>> backbone = fk.build("backbone", name="average")
+        >>> sources = {"infrared": torch.rand(2, 1, 32, 32), "visible": torch.rand(2, 1, 32, 32)}
+        >>> step = FusionStep(sources, backbone(sources), backbone, {}, [], torch.Generator())
+        >>> loss = fk.build("loss", name="structure")
+        >>> tuple(loss(step).shape), loss(step).item() > 0
+        ((), True)
     """
 
     name = "structure"
 
     def forward(self, step: FusionStep) -> Float[Tensor, ""]:
         """Return the mean over the sources and the batch."""
-        unlike = [1 - similarity(step.fused, source) for source in step.sources.values()]
-        return torch.stack(unlike).mean()
+        terms = [1 - mean_ssim(step.fused, source) for source in step.sources.values()]
+        return torch.stack(terms).mean()
 
 
 def _blocks(layers: nn.Module) -> list[nn.Module]:

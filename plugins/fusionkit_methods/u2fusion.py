@@ -1,4 +1,4 @@
-"""U2Fusion (Xu et al., IEEE TPAMI 2020): keep of each source what its information is worth."""
+"""U2Fusion (Xu et al., IEEE TPAMI 2022): sources weighted by their information."""
 
 from __future__ import annotations
 
@@ -11,17 +11,37 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fusionkit.interfaces import Backbone, FusionStep, Images, Loss, Modalities
-from fusionkit_methods.parts import Dense, check_modalities, conv3, ordered, similarity, strength
+from fusionkit.interfaces import (
+    Backbone,
+    FusionStep,
+    Images,
+    Loss,
+    Modalities,
+    check_modalities,
+    ordered_sources,
+)
+from fusionkit_methods.layers import DenseBlock, conv3
+from fusionkit_methods.measures import edge_strength, mean_ssim
 
 
 class U2Fusion(Backbone):
-    """A dense network on the stacked sources, then layers that narrow to one channel.
+    """U2Fusion: a dense network on the concatenated sources (IEEE TPAMI 2022).
+
+    Xu et al., "U2Fusion: A Unified Unsupervised Image Fusion Network", IEEE Transactions on Pattern
+    Analysis and Machine Intelligence, 2022. Trained with ``information-preservation``.
 
     Args:
         growth: Channels of each dense layer; 44 in the paper.
-        layers: Dense layers.
-        modalities: Names of the sources.
+        layers: Number of dense layers.
+        modalities: Names of the sources; filled in by the run.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> backbone = fk.build("backbone", name="u2fusion", growth=6)
+        >>> sources = {"infrared": torch.rand(2, 1, 32, 48), "visible": torch.rand(2, 1, 32, 48)}
+        >>> tuple(backbone(sources).shape)
+        (2, 1, 32, 48)
     """
 
     name = "u2fusion"
@@ -36,7 +56,7 @@ class U2Fusion(Backbone):
         super().__init__()
         self.modalities = check_modalities(self.name, modalities)
         self.first = nn.Sequential(conv3(len(self.modalities), growth), nn.LeakyReLU(0.2))
-        self.dense = Dense(growth, growth, layers, slope=0.2)
+        self.dense = DenseBlock(growth, growth, layers, slope=0.2)
         widths = (self.dense.channels, 2 * growth, growth, growth // 2 + 1)
         tail: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
@@ -44,23 +64,39 @@ class U2Fusion(Backbone):
         self.tail = nn.Sequential(*tail, conv3(widths[-1], 1), nn.Sigmoid())
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Fuse a batch."""
-        stack = torch.cat(ordered(self.name, self.modalities, sources), dim=1)
+        """Fuse a batch.
+
+        Raises:
+            FusionkitError: if a source that the network was built for is missing.
+        """
+        stack = torch.cat(ordered_sources(self, sources), dim=1)
         return self.tail(self.dense(self.first(stack)))
 
 
 class InformationPreservation(Loss):
-    """Sum over the sources of w (1 - SSIM) + intensity w MSE, w a softmax of their information.
+    """Loss of U2Fusion: similarity to each source, weighted by its information (TPAMI 2022).
 
-    The paper's measurement and loss, with one change: information is the mean squared gradient of
-    the source itself at several scales, where the paper takes the gradients of VGG-16's feature
-    maps, whose weights this library neither ships nor downloads.
+    Sum over the sources of w (1 - SSIM) + intensity w MSE, where the weights w are a softmax of the
+    information in the sources. The paper measures information by the gradients of VGG-16's feature
+    maps. Here it is the mean squared gradient of the source at several scales, because this library
+    neither contains nor downloads the weights of VGG-16.
 
     Args:
-        temperature: What the information is divided by before the softmax, in squared units of
-            the [0, 1] range; the smaller, the more the richer source takes all.
+        temperature: Divides the information before the softmax, in squared grey levels of the range
+            [0, 1]. The smaller it is, the more the source with more information dominates.
         intensity: Weight of the squared error; 20 in the paper.
-        scales: How many times gradients are taken, halving the image in between.
+        scales: Number of scales, each half the size of the one before.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> from fusionkit.interfaces import FusionStep
+        >>> backbone = fk.build("backbone", name="u2fusion", growth=6)
+        >>> sources = {"infrared": torch.rand(2, 1, 32, 32), "visible": torch.rand(2, 1, 32, 32)}
+        >>> step = FusionStep(sources, backbone(sources), backbone, {}, [], torch.Generator())
+        >>> loss = fk.build("loss", name="information-preservation")
+        >>> tuple(loss(step).shape), loss(step).item() > 0
+        ((), True)
     """
 
     name = "information-preservation"
@@ -81,18 +117,18 @@ class InformationPreservation(Loss):
         total = step.fused.new_zeros(len(step.fused))
         for weight, source in zip(weights, sources, strict=True):
             error = (step.fused - source).square().mean(dim=(1, 2, 3))
-            unlike = 1 - similarity(step.fused, source)
-            total = total + weight * (unlike + self.intensity * error)
+            structure = 1 - mean_ssim(step.fused, source)
+            total = total + weight * (structure + self.intensity * error)
         return total.mean()
 
     def weights(self, sources: list[Tensor]) -> Float[Tensor, "m b"]:
-        """Return the weight of each source of each scene; they sum to 1 over the sources."""
-        measures = []
+        """Return the (m, b) weights of m sources of b scenes; they sum to 1 over the sources."""
+        information = []
         for x in sources:
-            found = x.new_zeros(len(x))
+            total = x.new_zeros(len(x))
             for scale in range(self.scales):
                 if scale:
                     x = F.avg_pool2d(x, 2)
-                found = found + strength(x).square().mean(dim=(1, 2, 3)) / self.scales
-            measures.append(found)
-        return (torch.stack(measures) / self.temperature).softmax(dim=0)
+                total = total + edge_strength(x).square().mean(dim=(1, 2, 3)) / self.scales
+            information.append(total)
+        return (torch.stack(information) / self.temperature).softmax(dim=0)

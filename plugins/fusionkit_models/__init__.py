@@ -1,4 +1,4 @@
-"""Trained models: what ``fusionkit fuse`` uses when none is named."""
+"""Trained models; ``fusionkit fuse`` chooses one of them if no model is named."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from fusionkit import hookimpl
 
 @hookimpl
 def fusionkit_models() -> Iterable[Path]:
-    """The cards beside this file."""
+    """Return the model cards."""
     return sorted(Path(__file__).parent.glob("*.yaml"))

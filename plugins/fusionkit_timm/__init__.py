@@ -1,4 +1,4 @@
-"""Any encoder of timm as a fusion backbone, under one of several decoders."""
+"""Fusion networks made of timm encoders and one of three decoders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def fusionkit_components() -> Iterable[type[Component]]:
-    """Return the backbone."""
+    """Return the backbone ``timm-unet``."""
     from fusionkit_timm.backbone import TimmUNet
 
     return [TimmUNet]

@@ -1,4 +1,4 @@
-"""Backbone ``timm-unet``: encoders of timm, fused level by level, and a decoder."""
+"""Backbone ``timm-unet``: timm encoders, fusion at each level, and a decoder."""
 
 from __future__ import annotations
 
@@ -10,30 +10,50 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Backbone, ComponentSpec, Images, Modalities
+from fusionkit.interfaces import (
+    Backbone,
+    ComponentSpec,
+    Images,
+    Modalities,
+    check_modalities,
+    ordered_sources,
+)
 from fusionkit_timm.decoders import DECODERS
 from fusionkit_timm.encoder import Encoder
 from fusionkit_timm.fusion import Fusion, Mode
 
 
 class TimmUNet(Backbone):
-    """Encoders of timm, one per modality, fused at each level; a decoder of full resolution.
+    """Fusion network from timm encoders: features are fused at each level, then decoded.
 
-    The finest level is a convolution of the sources themselves, so that no detail is lost. Many
-    encoders have batch normalization: in training, what they make of a pair depends on the rest of
-    the batch; in eval mode it does not. The decoders have none.
+    Encoders are those of the library timm (R. Wightman, 2019). The finest level is a convolution of
+    the sources at full resolution, so that no detail is lost. Many encoders use batch
+    normalization: during training, the result of a pair then depends on the other pairs of the
+    batch. The decoders use group normalization.
 
     Args:
-        encoder: Any of timm's that takes images of any size (``timm.list_models()``).
-        pretrained: Start from timm's weights, downloaded when first used.
-        shared: One encoder for all modalities instead of one for each.
-        decoder: ``unet`` climbs level by level with skips, ``fpn`` adds and smooths a pyramid,
-            ``sum`` adds one 1x1 convolution of each level.
-        fusion: How the modalities' features become one: a 1x1 convolution of all (``concat``), or
-            their ``max`` or ``mean``, which suit a shared encoder.
+        encoder: Name of a timm model, see ``timm.list_models()``; it must accept images of any
+            size.
+        pretrained: Start from timm's pretrained weights, which are downloaded on first use.
+        shared: Use one encoder for all modalities instead of one for each.
+        decoder: ``unet`` (U-Net with skip connections), ``fpn`` (feature pyramid network), or
+            ``sum`` (a sum of one 1 x 1 convolution per level).
+        fusion: How to fuse the features of the modalities: a 1 x 1 convolution of all of them
+            (``concat``), or their ``max`` or ``mean``, which suit a shared encoder.
         width: Channels of the decoder at full resolution.
-        modalities: Names of the sources, in the order of the encoders.
+        modalities: Names of the sources; filled in by the run.
+
+    Raises:
+        FusionkitError: if timm has no such encoder, its weights cannot be downloaded, or it accepts
+            images of one size only.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> backbone = fk.build("backbone", name="timm-unet", encoder="test_resnet", width=8)
+        >>> sources = {"infrared": torch.rand(2, 1, 64, 96), "visible": torch.rand(2, 1, 64, 96)}
+        >>> tuple(backbone(sources).shape), backbone.stride
+        ((2, 1, 64, 96), 32)
     """
 
     name = "timm-unet"
@@ -50,13 +70,9 @@ class TimmUNet(Backbone):
         modalities: Modalities = ("infrared", "visible"),
     ):
         super().__init__()
-        if len(modalities) < 2 or len(set(modalities)) < len(modalities):
-            raise FusionkitError(
-                f"timm-unet fuses two or more different modalities, found {list(modalities)}"
-            )
-        self.modalities = tuple(modalities)
+        self.modalities = check_modalities(self.name, modalities)
         count = 1 if shared else len(modalities)
-        # In lists, not by name: a modality may be called what a module can't.
+        # Lists, because some names of modalities are not valid as names of modules.
         self.encoders = nn.ModuleList(Encoder(encoder, pretrained) for _ in range(count))
         self.stems = nn.ModuleList(_stem(width) for _ in range(count))
         first = self.encoders[0]
@@ -69,13 +85,13 @@ class TimmUNet(Backbone):
 
     @property
     def spec(self) -> ComponentSpec | None:  # type: ignore[override]
-        """What rebuilds it for its own weights, so without those that it started from."""
+        """What rebuilds the network for saved weights: never with pretrained weights."""
         return self._spec
 
     @spec.setter
     def spec(self, spec: ComponentSpec | None) -> None:  # type: ignore[override]
         if spec is not None and spec.arguments.get("pretrained"):
-            # A weights file must load where nothing can be downloaded.
+            # Loading a weights file must not download anything.
             spec = replace(spec, arguments={**spec.arguments, "pretrained": False})
         self._spec = spec
 
@@ -85,17 +101,11 @@ class TimmUNet(Backbone):
         """Fuse a batch; h and w must be multiples of ``stride``.
 
         Raises:
-            FusionkitError: if a modality that the network was built for is missing.
+            FusionkitError: if a source that the network was built for is missing.
         """
-        if missing := [name for name in self.modalities if name not in sources]:
-            raise FusionkitError(
-                f"timm-unet was built for {', '.join(self.modalities)}; "
-                f"missing {', '.join(missing)} among the sources {', '.join(sources)}"
-            )
         per_modality: list[list[Tensor]] = []
-        for k, modality in enumerate(self.modalities):
+        for k, x in enumerate(ordered_sources(self, sources)):
             which = k % len(self.encoders)
-            x = sources[modality]
             per_modality.append([self.stems[which](x), *self.encoders[which](x)])
         levels = zip(*per_modality, strict=True)
         fused = [fuse(maps) for fuse, maps in zip(self.fusions, levels, strict=True)]

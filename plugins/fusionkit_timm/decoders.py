@@ -1,4 +1,4 @@
-"""From feature maps of several sizes to one map of full resolution: U-Net, FPN, or a mere sum."""
+"""Decoders: from feature maps of several sizes to one map of full resolution."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from torch.nn import functional as F
 
 
 class UNetDecoder(nn.Module):
-    """Up from the coarsest map, one level after the other, each with its skip (U-Net, 2015).
+    """Decoder of U-Net: upsamples level by level, with skip connections (Ronneberger et al., 2015).
 
     Args:
-        channels: Of the maps, finest first.
-        width: Channels of the finest level; they double per level, up to eight times as many.
+        channels: Channels of each map, finest first.
+        width: Channels at full resolution; they double with each level, at most three times.
+
+    Example:
+        >>> maps = [torch.rand(1, 8, 32, 32), torch.rand(1, 16, 16, 16)]
+        >>> tuple(UNetDecoder([8, 16], width=8)(maps).shape)
+        (1, 8, 32, 32)
     """
 
     def __init__(self, channels: Sequence[int], width: int):
@@ -28,21 +33,22 @@ class UNetDecoder(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> Float[Tensor, "b width h w"]:
-        """Decode maps (b, c, h, w), finest first, to the size of the finest."""
+        """Decode feature maps (b, c, h, w), finest first, to the size of the first one."""
         x = self.blocks[-1](maps[-1])
         for block, skip in zip(reversed(self.blocks[:-1]), reversed(maps[:-1]), strict=True):
-            x = block(torch.cat((_resized(x, skip), skip), dim=1))
+            x = block(torch.cat((_resize(x, skip), skip), dim=1))
         return x
 
 
 class FPNDecoder(nn.Module):
-    """A feature pyramid (Lin et al., 2017): sums from the coarsest down, each level smoothed.
+    """Feature pyramid network (Lin et al., CVPR 2017).
 
-    All levels then go to full resolution and are added, as in semantic FPN (Kirillov et al., 2019).
+    Adds the levels from the coarsest to the finest and smooths each sum. Then upsamples all levels
+    to full resolution and adds them (Kirillov et al., Panoptic FPN, CVPR 2019).
 
     Args:
-        channels: Of the maps, finest first.
-        width: Channels of every level of the pyramid.
+        channels: Channels of each map, finest first.
+        width: Channels of each level of the pyramid.
     """
 
     def __init__(self, channels: Sequence[int], width: int):
@@ -51,18 +57,18 @@ class FPNDecoder(nn.Module):
         self.smooth = nn.ModuleList(_layer(width, width) for _ in channels)
 
     def forward(self, maps: Sequence[Tensor]) -> Float[Tensor, "b width h w"]:
-        """Decode maps (b, c, h, w), finest first, to the size of the finest."""
+        """Decode feature maps (b, c, h, w), finest first, to the size of the first one."""
         levels = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
         for k in reversed(range(len(levels) - 1)):
-            levels[k] = levels[k] + _resized(levels[k + 1], levels[k])
-        return _added([smooth(x) for smooth, x in zip(self.smooth, levels, strict=True)])
+            levels[k] = levels[k] + _resize(levels[k + 1], levels[k])
+        return _sum([smooth(x) for smooth, x in zip(self.smooth, levels, strict=True)])
 
 
 class SumDecoder(nn.Module):
-    """One 1x1 convolution per level, resized and added: nearly all the weights are the encoders'.
+    """Sum of one 1 x 1 convolution per level, upsampled to full resolution; has few weights.
 
     Args:
-        channels: Of the maps, finest first.
+        channels: Channels of each map, finest first.
         width: Channels of the sum.
     """
 
@@ -72,13 +78,13 @@ class SumDecoder(nn.Module):
         self.norm = _norm(width)
 
     def forward(self, maps: Sequence[Tensor]) -> Float[Tensor, "b width h w"]:
-        """Decode maps (b, c, h, w), finest first, to the size of the finest."""
+        """Decode feature maps (b, c, h, w), finest first, to the size of the first one."""
         levels = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
-        return F.gelu(self.norm(_added(levels)))
+        return F.gelu(self.norm(_sum(levels)))
 
 
 DECODERS = {"unet": UNetDecoder, "fpn": FPNDecoder, "sum": SumDecoder}
-"""By what the configuration calls them."""
+"""Decoders by their names in the configuration."""
 
 
 class _Block(nn.Sequential):
@@ -91,17 +97,17 @@ def _layer(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    # Not batch normalization: one pair at a time must be trainable.
+    # Not batch normalization, because batches may have a single pair.
     return nn.GroupNorm(math.gcd(8, channels), channels)
 
 
-def _resized(x: Tensor, like: Tensor) -> Tensor:
+def _resize(x: Tensor, like: Tensor) -> Tensor:
     size = like.shape[-2:]
     return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear")
 
 
-def _added(levels: Sequence[Tensor]) -> Tensor:
+def _sum(levels: Sequence[Tensor]) -> Tensor:
     total = levels[0]
     for level in levels[1:]:
-        total = total + _resized(level, levels[0])
+        total = total + _resize(level, levels[0])
     return total

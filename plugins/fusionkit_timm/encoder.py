@@ -1,4 +1,4 @@
-"""One encoder of timm, made to give feature maps (b, c, h, w) for images of any size."""
+"""A timm encoder that returns feature maps (b, c, h, w) for images of any size."""
 
 from __future__ import annotations
 
@@ -11,28 +11,33 @@ from torch import Tensor, nn
 from fusionkit.errors import FusionkitError, nearest
 
 _FLEXIBLE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
-"""Arguments that free an encoder from one image size, best first; few classes take any of them."""
+"""Arguments that let an encoder accept any image size, best first; most encoders need none."""
 
 _FACTORS = (1, 2, 4, 7, 8)
-"""What the largest reduction may have to be multiplied by: windows of attention are 7 or 8 wide,
-and without padding small images shrink to nothing."""
+"""Candidates for the stride, in multiples of the largest reduction. Windows of attention are often
+7 or 8 wide, and encoders without padding need larger images."""
 
 
 class Encoder(nn.Module):
-    """The feature maps of a timm encoder for images of one channel, finest first.
-
-    Attributes:
-        channels: Of each feature map.
-        reductions: What each feature map divides h and w by.
-        stride: The multiple that h and w must have.
+    """A timm encoder for images of one channel; returns feature maps, finest first.
 
     Args:
-        name: As timm knows it, with or without the tag of its weights (``resnet18.a1_in1k``).
-        pretrained: Download its weights when it is built for the first time.
+        name: Name of a timm model, with or without the tag of its weights (``resnet18.a1_in1k``).
+        pretrained: Use timm's pretrained weights, which are downloaded on first use.
+
+    Attributes:
+        channels: Channels of each feature map.
+        reductions: Factor by which each feature map is smaller than the image.
+        stride: h and w must be multiples of it.
 
     Raises:
-        FusionkitError: if there is no such encoder, its weights can't be had, or it takes images
-            of one size alone.
+        FusionkitError: if timm has no such encoder, its weights cannot be downloaded, or it accepts
+            images of one size only.
+
+    Example:
+        >>> encoder = Encoder("test_resnet", pretrained=False)
+        >>> [tuple(x.shape) for x in encoder(torch.rand(1, 1, 64, 64))][-1], encoder.reductions[-1]
+        ((1, 96, 2, 2), 32)
     """
 
     mean: Tensor
@@ -44,53 +49,53 @@ class Encoder(nn.Module):
         info: Any = self.body.feature_info
         self.channels: list[int] = info.channels()
         self.reductions: list[int] = info.reduction()
-        # Grey counts as the mean of the three channels whose weights timm sums for one channel.
-        # Not in the state dict: it follows from the name.
+        # timm sums the weights of the three colour channels for grey images, so grey images get the
+        # mean of the three normalizations. It follows from the name: no need to save it.
         config: dict[str, Any] = getattr(self.body, "pretrained_cfg", None) or {}
         for key, default in (("mean", 0.5), ("std", 0.5)):
             values = torch.tensor(config.get(key) or default, dtype=torch.float32)
             self.register_buffer(key, values.mean(), persistent=False)
-        self.stride, maps = self._tried(name)
+        self.stride, maps = self._find_stride(name)
         self._channels_last = [
             self._is_channels_last(y, c, name) for y, c in zip(maps, self.channels, strict=True)
         ]
 
     def forward(self, x: Float[Tensor, "b 1 h w"]) -> list[Tensor]:
-        """Return the feature maps, each (b, c, h / reduction, w / reduction) or nearly that size.
+        """Return the feature maps, each about (b, c, h / reduction, w / reduction).
 
         Args:
-            x: Images in [0, 1]; h and w multiples of ``stride``.
+            x: Images in [0, 1]; h and w must be multiples of ``stride``.
         """
         maps = self.body((x - self.mean) / self.std)
         return [
-            # Contiguous again, as decoders concatenate it with maps that always were.
+            # Contiguous, because decoders concatenate it with maps that are.
             y.movedim(-1, 1).contiguous() if last else y
             for y, last in zip(maps, self._channels_last, strict=True)
         ]
 
     @torch.no_grad()
-    def _tried(self, name: str) -> tuple[int, list[Tensor]]:
-        """Return the least multiple that images may have as sides, and maps of such an image.
+    def _find_stride(self, name: str) -> tuple[int, list[Tensor]]:
+        """Return the smallest stride that works, and the feature maps of a trial image.
 
-        The image is twice as wide as it is high, so that fixed sizes and windows show, and at most
-        one of its sides can be taken for the channels.
+        The trial image is twice as wide as high: encoders that accept a single size fail, and at
+        most one axis of a map can be mistaken for the channels.
         """
         training, largest = self.body.training, max(self.reductions)
-        self.body.eval()  # so that trying changes no running statistics
+        self.body.eval()  # so that the trial does not change running statistics
         problems: list[Exception] = []
         for factor in _FACTORS:
             side = factor * largest
             try:
                 maps = self.body(torch.full((1, 1, side, 2 * side), 0.5))
-            # What an encoder raises on a size that it does not take is up to its authors.
+            # Encoders raise all kinds of errors for a size that they do not accept.
             except Exception as problem:
                 problems.append(problem)
             else:
                 self.body.train(training)
                 return side, maps
         raise FusionkitError(
-            f"encoder: {name!r} does not take images of any size ({_brief(problems[0])}); "
-            f"choose one that does, such as a ResNet, ConvNeXt, Swin or ViT"
+            f"encoder: {name!r} accepts images of one size only ({_brief(problems[0])}); "
+            f"choose an encoder for any size, such as a ResNet, ConvNeXt, Swin or ViT"
         )
 
     def _is_channels_last(self, y: Tensor, channels: int, name: str) -> bool:
@@ -98,16 +103,16 @@ class Encoder(nn.Module):
         last = y.ndim == 4 and y.shape[-1] == channels
         if not first and not last:
             raise FusionkitError(
-                f"encoder: {name!r} gives a feature map of shape {tuple(y.shape)}, expected one "
-                f"with {channels} channels and two axes of pixels; choose another encoder"
+                f"encoder: expected a feature map with {channels} channels and two spatial axes, "
+                f"found shape {tuple(y.shape)} in {name!r}; choose another encoder"
             )
-        # Where both fit, what timm says of the whole network decides.
+        # If both axes fit, use the format that timm reports for the whole network.
         reported = str(getattr(self.body, "output_fmt", "")).endswith("NHWC")
         return reported if first and last else last
 
 
 def _create(name: str, pretrained: bool) -> nn.Module:
-    import timm  # here, since all commands would wait for the seconds that it takes
+    import timm  # here, because importing it takes seconds
 
     base = name.partition(".")[0]
     if not timm.is_model(base):
@@ -120,18 +125,18 @@ def _create(name: str, pretrained: bool) -> nn.Module:
             return timm.create_model(
                 name, pretrained=pretrained, features_only=True, in_chans=1, **extra
             )
-        except TypeError as error:  # an argument that this encoder has not
+        except TypeError as error:  # the encoder does not have this argument
             problem = error
         except OSError as error:
             raise FusionkitError(
-                f"the weights of encoder {name!r} can't be had: {_brief(error)}; set pretrained: "
-                f"false, or put them in the cache of the Hugging Face hub (HF_HOME)"
+                f"encoder: cannot load the weights of {name!r}: {_brief(error)}; set pretrained: "
+                f"false, or copy the weights into the Hugging Face cache (HF_HOME)"
             ) from None
-        # An unknown tag, no weights at all, no features, ...
+        # Such as an unknown tag, no pretrained weights, or no feature maps.
         except (RuntimeError, ValueError, AssertionError, AttributeError) as error:
             problem = error
             break
-    raise FusionkitError(f"encoder: {name!r} can't be built: {_brief(problem)}")
+    raise FusionkitError(f"encoder: cannot build {name!r}: {_brief(problem)}")
 
 
 def _brief(error: Exception) -> str:

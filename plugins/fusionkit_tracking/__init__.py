@@ -1,9 +1,9 @@
-"""Curves of a run in TensorBoard: ``FUSIONKIT_TENSORBOARD=1 fusionkit run emma.yaml``.
+"""TensorBoard curves of a run: ``FUSIONKIT_TENSORBOARD=1 fusionkit run emma.yaml``.
 
 Each number that a stage logs becomes a scalar ``STAGE/NUMBER`` at its step, in the folder
-``tensorboard`` of the run. Needs ``pip install tensorboard``. The switch is a variable of the
-environment and no key of the recipe, because who watches is no part of an experiment: with and
-without it a run has one configuration and one result. Without it nothing is imported or written.
+``tensorboard`` of the run. Needs ``pip install tensorboard``. An environment variable turns the
+plugin on, not a key of the recipe, because watching a run must not change its configuration.
+If the variable is not set, the plugin imports and writes nothing.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @hookimpl
 def fusionkit_log(run: RunContext, stage: str, step: int, values: Mapping[str, float]) -> None:
-    """Write the numbers of a step to the event file of the run, if it is asked for."""
-    from fusionkit_tracking.tensorboard import asked_for, writer
+    """Write the numbers of a step to the event file of the run if the plugin is on."""
+    from fusionkit_tracking.tensorboard import build_writer, is_enabled
 
-    if asked_for() and (events := writer(run.folder)) is not None:
+    if is_enabled() and (events := build_writer(run.folder)) is not None:
         for key, value in values.items():
-            # Stages count their steps each from 0; under one tag their curves would cross.
+            # Each stage counts its steps from 0, so a tag shared by stages would mix their curves.
             events.add_scalar(f"{stage}/{key}", value, step)
-        # Whoever watches wants to see it now, and an interrupted run closes nothing.
+        # Flush, so that curves are up to date and an interrupted run loses nothing.
         events.flush()

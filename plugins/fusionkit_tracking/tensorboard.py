@@ -1,4 +1,4 @@
-"""The switch, and one writer of TensorBoard events for each run folder."""
+"""The switch of the plugin, and a TensorBoard writer for each run folder."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 VARIABLE = "FUSIONKIT_TENSORBOARD"
-"""Set to 1 in the environment, it turns the plugin on; any other value leaves it off."""
+"""Environment variable; the value 1 turns the plugin on, any other value leaves it off."""
 
 
-def asked_for() -> bool:
-    """Return whether the environment asks for events; looked at anew at each step."""
+def is_enabled() -> bool:
+    """Return whether the environment variable is 1 now."""
     return os.environ.get(VARIABLE) == "1"
 
 
 @functools.cache
-def writer(folder: Path) -> SummaryWriter | None:
-    """Return the writer of a run folder, None (and a warning, once) without TensorBoard."""
+def build_writer(folder: Path) -> SummaryWriter | None:
+    """Return the writer of a run folder; warn once and return None if TensorBoard is missing."""
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "tensorboard":
             raise
         warnings.warn(
-            f"{VARIABLE} is set and tensorboard is not installed: no events are written; "
+            f"{VARIABLE} is set, but tensorboard is not installed, so no curves are written; "
             f"run: pip install tensorboard",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""Any backbone trains with EMMA's objective, any objective trains U-Fuser, any recipe is valid."""
+"""Every backbone trains with EMMA's losses, every loss trains U-Fuser, and every recipe runs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from fusionkit.registry.plugins import load_installed_plugins
 from fusionkit.runs.pipeline import run_pipeline
 
 METHODS = ("densefuse", "u2fusion", "seafusion", "cddfuse", "swinfusion")
-OURS = [e for e in load_installed_plugins().registry if e.plugin.startswith("fusionkit-")]
+OWN = [e for e in load_installed_plugins().registry if e.plugin.startswith("fusionkit-")]
 TRAINABLE = [
     e.cls
-    for e in OURS
+    for e in OWN
     if e.cls.kind == "backbone"
     and e.cls.name != "folder"
     and any(
         p.requires_grad for p in fk.build("backbone", name=e.cls.name, **e.cls.example).parameters()
     )
 ]
-LOSSES = [e.cls for e in OURS if e.cls.kind == "loss"]
+LOSSES = [e.cls for e in OWN if e.cls.kind == "loss"]
 
 CROSSED = """\
 name: crossed
@@ -37,7 +37,7 @@ stages: [{name: train-backbone, epochs: 2, batch_size: 2, optimizer: {lr: 1.0e-3
 
 @pytest.fixture
 def trained(tmp_path):
-    """Return a function that trains two steps and gives the weights before and after."""
+    """Return a function that trains two steps and returns the weights before and after."""
 
     def train(*overrides):
         (tmp_path / "crossed.yaml").write_text(CROSSED)
@@ -49,38 +49,38 @@ def trained(tmp_path):
     return train
 
 
-def spelled(cls):
+def as_yaml(cls):
     import yaml
 
     values = {"name": cls.name, **cls.example}
     return yaml.safe_dump(values, default_flow_style=True, width=10**6).strip()
 
 
-def test_there_is_something_to_cross():
+def test_all_methods_are_tested():
     assert {cls.name for cls in TRAINABLE} >= {"ufuser", "timm-unet", *METHODS}
     assert len(LOSSES) >= 7
 
 
 @pytest.mark.parametrize("cls", TRAINABLE, ids=lambda cls: cls.name)
-def test_any_backbone_trains_with_emmas_objective(trained, cls):
-    before, after = trained(f"backbone={spelled(cls)}")
+def test_every_backbone_trains_with_emmas_losses(trained, cls):
+    before, after = trained(f"backbone={as_yaml(cls)}")
     assert any(not torch.equal(before[key], after[key]) for key in before)
     assert all(x.isfinite().all() for x in after.values())
 
 
 @pytest.mark.parametrize("cls", LOSSES, ids=lambda cls: cls.name)
-def test_any_objective_trains_ufuser(trained, cls):
+def test_every_loss_trains_ufuser(trained, cls):
     if cls.name == "decomposition":
-        with pytest.raises(FusionkitError, match="take the backbone cddfuse"):
-            trained(f"losses=[{spelled(cls)}]")
+        with pytest.raises(FusionkitError, match="cddfuse"):
+            trained(f"losses=[{as_yaml(cls)}]")
         return
-    before, after = trained(f"losses=[{spelled(cls)}]")
+    before, after = trained(f"losses=[{as_yaml(cls)}]")
     assert any(not torch.equal(before[key], after[key]) for key in before)
     assert all(x.isfinite().all() for x in after.values())
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_recipe_trains_end_to_end(tmp_path, name):
+def test_every_recipe_runs_end_to_end(tmp_path, name):
     plugins = load_installed_plugins()
     small = ("data.size=64", "data.train=4", "data.val=2", "stages.train-backbone.epochs=1")
     loaded = load_config(f"{name}.yaml", small, plugins)
@@ -91,15 +91,15 @@ def test_a_recipe_trains_end_to_end(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_three_modalities_in_any_order(name):
+def test_three_modalities_fuse_in_any_order(name):
     example = load_installed_plugins().registry.get("backbone", name).cls.example
     names = ("a", "b.c", "d")
     network = fk.build("backbone", name=name, modalities=names, **example).eval()
     images = {k: torch.rand(1, 1, 32, 40) for k in names}
-    backwards = dict(reversed(images.items()))
+    reversed_images = dict(reversed(images.items()))
     with torch.no_grad():
-        assert torch.equal(network(images), network(backwards))
-    with pytest.raises(FusionkitError, match=r"missing b\.c among the sources a, d"):
+        assert torch.equal(network(images), network(reversed_images))
+    with pytest.raises(FusionkitError, match=r"b\.c"):
         network({k: images[k] for k in ("a", "d")})
-    with pytest.raises(FusionkitError, match="two or more different modalities"):
+    with pytest.raises(FusionkitError, match=r"modalities.*a.*a"):
         fk.build("backbone", name=name, modalities=("a", "a"), **example)

@@ -1,4 +1,4 @@
-"""The models in the box: what their cards say is what they do."""
+"""The packaged models match their cards."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def model(request) -> Model:
     return MODELS[request.param]
 
 
-def test_there_is_a_model_for_each_field():
+def test_every_suite_has_a_packaged_model():
     assert set(MODELS) == set(SUITES)
 
 
@@ -46,11 +46,11 @@ def test_there_is_a_model_for_each_field():
         (("mri", "spect"), "emma-medical"),
     ],
 )
-def test_the_names_of_the_sources_choose_it(sources, name):
+def test_names_of_the_sources_choose_the_model(sources, name):
     assert model_for(sources, MODELS).card.name == name
 
 
-def test_its_file_is_that_of_its_card_and_small(model: Model):
+def test_weights_match_the_hash_of_the_card_and_are_small(model: Model):
     path = model.verify()
     assert path.stat().st_size < 20e6
     kind, component = read_header(path)
@@ -58,7 +58,7 @@ def test_its_file_is_that_of_its_card_and_small(model: Model):
     assert component["modalities"] == list(model.card.modalities)
 
 
-def test_its_run_is_on_record(model: Model):
+def test_records_of_the_training_run_are_committed(model: Model):
     folder = RESULTS / "models" / model.card.name
     for name in ("config.yaml", "environment.json", "log.jsonl", "metrics.json"):
         assert (folder / name).stat().st_size
@@ -67,7 +67,7 @@ def test_its_run_is_on_record(model: Model):
     assert "/tmp/" not in text
 
 
-def test_its_card_has_the_scores_of_the_committed_table(model: Model):
+def test_card_has_the_scores_of_the_committed_results(model: Model):
     for data, scores in model.card.metrics.items():
         cell = cell_of(model.card.name, data)
         for metric, value in scores.items():
@@ -75,7 +75,7 @@ def test_its_card_has_the_scores_of_the_committed_table(model: Model):
             assert value == pytest.approx(mean, abs=5e-4), (data, metric)
 
 
-def test_it_fuses_any_size_in_colour(model: Model):
+def test_model_fuses_colour_images_of_any_size(model: Model):
     generator = np.random.default_rng(0)
     first, second = model.card.modalities
     images = {
@@ -107,7 +107,7 @@ def test_it_fuses_any_size_in_colour(model: Model):
         ),
     ],
 )
-def test_it_scores_on_real_pairs_as_committed_and_carries_both_sources(
+def test_scores_on_real_pairs_match_the_committed_results_and_both_sources_show(
     name, data, scene, folders, data_root: Path
 ):
     stem = scene.split("-")[-1]
@@ -115,7 +115,7 @@ def test_it_scores_on_real_pairs_as_committed_and_carries_both_sources(
     fused = fk.fuse(fk.load(name), images)
     cell = cell_of(name, data)
     for metric, value in fk.evaluate(fused, images, metrics=list(cell["images"])).items():
-        # Other builds of torch round differently; a grey level here and there.
+        # Other builds of torch round differently, which changes single grey levels.
         assert value == pytest.approx(cell["images"][metric][scene], rel=5e-3), metric
     tensors = [plane(image) for image in images.values()]
     assert shares(plane(fused), tensors).min() > 0.5
@@ -123,12 +123,12 @@ def test_it_scores_on_real_pairs_as_committed_and_carries_both_sources(
 
 
 def cell_of(name: str, data: str) -> dict[str, Any]:
-    """Return the committed cell of a model on a data set."""
+    """Return the committed results of a model on a data set."""
     results = json.loads((RESULTS / SUITES[name] / "results.json").read_text())
     return next(c for c in results["cells"] if (c["method"], c["data"]) == (name, data))
 
 
 def plane(image: np.ndarray) -> torch.Tensor:
-    """Return (1, 1, h, w) of an image that is grey, though perhaps stored as RGB."""
+    """Return a grey image, which may be stored as RGB, as (1, 1, h, w)."""
     values = torch.from_numpy(to_float(image))
     return (values if values.ndim == 2 else values[..., 0])[None, None]

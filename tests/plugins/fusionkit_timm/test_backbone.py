@@ -1,4 +1,4 @@
-"""Encoders of several kinds under every decoder, and what is refused."""
+"""Several kinds of encoders with every decoder, and encoders that do not work."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def built(registry, **arguments):
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_encoders_fuse_and_learn(encoder):
+def test_gradients_reach_all_weights_and_sources(encoder):
     network = small(encoder=encoder, shared=True)
     assert network.stride == ENCODERS[encoder]
     given = {
@@ -66,7 +66,7 @@ def test_encoders_fuse_and_learn(encoder):
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_maps_have_their_channels_and_sizes(encoder):
+def test_maps_have_the_documented_channels_and_sizes(encoder):
     network = Encoder(encoder, pretrained=False).eval()
     h, w = 4 * network.stride, 2 * network.stride
     maps = network(torch.rand(1, 1, h, w))
@@ -78,8 +78,8 @@ def test_maps_have_their_channels_and_sizes(encoder):
     assert max(network.reductions) == network.stride
 
 
-def test_channels_last_is_seen_where_all_axes_are_alike():
-    """The first map of Swin-T at 384x384 is 96 x 96 x 96; shapes of one image would not tell."""
+def test_channels_last_is_detected_even_if_all_axes_are_equal():
+    """The first map of Swin-T at 384 x 384 is 96 x 96 x 96, so its shape does not tell."""
     network = Encoder("swin_tiny_patch4_window7_224", pretrained=False).eval()
     image = torch.rand(1, 1, 384, 384, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -91,8 +91,8 @@ def test_channels_last_is_seen_where_all_axes_are_alike():
 @pytest.mark.parametrize("decoder", ["unet", "fpn", "sum"])
 @pytest.mark.parametrize("fusion", ["concat", "max", "mean"])
 @pytest.mark.parametrize("shared", [True, False])
-def test_every_combination_overfits_a_target(decoder, fusion, shared):
-    """A few steps towards a source lower the distance to it: everything is connected."""
+def test_every_combination_learns_a_target(decoder, fusion, shared):
+    """A few training steps reduce the distance to the target."""
     network = small(decoder=decoder, fusion=fusion, shared=shared).train()
     given = sources(64, 64)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
@@ -106,7 +106,7 @@ def test_every_combination_overfits_a_target(decoder, fusion, shared):
     assert distances[-1] < 0.9 * distances[0]
 
 
-def test_decoders_differ():
+def test_decoders_differ_in_their_numbers_of_weights():
     counts = {
         decoder: sum(p.numel() for p in small(decoder=decoder).decoder.parameters())
         for decoder in ("unet", "fpn", "sum")
@@ -115,7 +115,7 @@ def test_decoders_differ():
     assert counts["fpn"] > 2 * counts["sum"]
 
 
-def test_shared_and_symmetric_fusion_does_not_mind_the_order():
+def test_max_and_mean_of_a_shared_encoder_ignore_the_order_of_the_sources():
     given = sources()
     swapped = dict(zip(given, reversed(given.values()), strict=True))
     for fusion, alike in (("max", True), ("mean", True), ("concat", False)):
@@ -124,7 +124,7 @@ def test_shared_and_symmetric_fusion_does_not_mind_the_order():
             assert torch.allclose(network(given), network(swapped), atol=1e-6) == alike
 
 
-def test_pairs_do_not_see_each_other_in_eval_mode():
+def test_pairs_are_fused_independently_in_eval_mode():
     network = small().eval()
     given = sources()
     with torch.no_grad():
@@ -133,41 +133,41 @@ def test_pairs_do_not_see_each_other_in_eval_mode():
     assert torch.allclose(both[1:], alone, atol=1e-5)
 
 
-def test_three_modalities_and_odd_sizes():
+def test_three_modalities_of_odd_size_are_fused():
     network = small(modalities=("mri", "pet", "a.b"))
     sample = Sample("odd", {name: torch.rand(1, 67, 83) for name in network.modalities})
     assert network.eval().fuse(sample).shape == (1, 67, 83)
-    with pytest.raises(FusionkitError, match=r"missing pet, a\.b among the sources mri"):
+    with pytest.raises(FusionkitError, match=r"missing: pet, a\.b"):
         network({"mri": torch.rand(1, 1, 64, 64)})
-    with pytest.raises(FusionkitError, match="two or more different modalities"):
+    with pytest.raises(FusionkitError, match=r"modalities.*mri.*mri"):
         small(modalities=("mri", "mri"))
 
 
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        ("resnet_18", "has no 'resnet_18'; did you mean 'resnet18'"),
-        ("resnet18.imagenet22k", "'resnet18.imagenet22k' can't be built: Invalid pretrained tag"),
-        ("beit_base_patch16_224", "'beit_base_patch16_224' does not take images of any size"),
+        ("resnet_18", "'resnet_18'.*'resnet18'"),
+        ("resnet18.imagenet22k", "'resnet18.imagenet22k': Invalid pretrained tag"),
+        ("beit_base_patch16_224", "'beit_base_patch16_224'.*one size"),
     ],
 )
-def test_encoders_that_are_refused(encoder, message):
+def test_unusable_encoders_raise(encoder, message):
     with pytest.raises(FusionkitError, match=message):
         small(encoder=encoder)
 
 
-def test_weights_that_can_not_be_had_are_one_sentence(tmp_path, monkeypatch):
+def test_missing_pretrained_weights_raise_an_error_of_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(FusionkitError, match="set pretrained: false") as caught:
         small(encoder="resnet18.a1_in1k", pretrained=True)
-    assert str(caught.value).startswith("the weights of encoder 'resnet18.a1_in1k' can't be had")
+    assert "'resnet18.a1_in1k'" in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(FusionkitError, match="No pretrained weights exist"):
         small(encoder="coatnet_0_224", pretrained=True)
 
 
-def test_pretrained_weights_reach_every_encoder_and_a_file_needs_no_download(
+def test_pretrained_weights_reach_every_encoder_and_loading_a_file_downloads_nothing(
     tmp_path, monkeypatch, registry
 ):
     colour = timm.create_model("test_resnet")
@@ -196,7 +196,7 @@ def test_pretrained_weights_reach_every_encoder_and_a_file_needs_no_download(
         assert torch.equal(again(sources()), network.eval()(sources()))
 
 
-def test_building_draws_only_initial_weights_and_changes_no_statistics():
+def test_building_is_reproducible_and_leaves_running_statistics_alone():
     one, other = small(), small()
     for (key, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b), key

@@ -1,4 +1,4 @@
-"""Which of timm's families can be encoders: the smallest model of each is tried."""
+"""Which families of timm models work as encoders; tests the smallest model of each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNUSABLE = {
     "vision_transformer_relpos": "relative positions of one size",
     "volo": "position embeddings of one size",
 }
-"""Family -> why its smallest model is refused."""
+"""Family -> why its smallest model does not work."""
 
 SMALLEST = dict(
     line.split()
@@ -136,18 +136,18 @@ SMALLEST = dict(
     xcit xcit_nano_12_p8_224
 """.strip().splitlines()
 )
-"""Family -> what ``smallest`` gives with timm 1.0.31; creating all models takes seven minutes."""
+"""Family -> its smallest model in timm 1.0.31; building all models to find it takes 7 minutes."""
 
 
 def families():
-    """Return family -> its models, all that timm knows."""
+    """Return all families of timm with their models."""
     return {
         name: models for name in timm.list_modules() if (models := timm.list_models(module=name))
     }
 
 
 def smallest(models):
-    """Return the model with the fewest parameters of those that offer features, None if none do."""
+    """Return the smallest of the models that offer feature maps; None if none does."""
     sizes = {}
     for model in models:
         try:
@@ -160,8 +160,8 @@ def smallest(models):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # what encoders warn of is not ours
-def test_every_family_is_usable_or_named_as_unusable():
+@pytest.mark.filterwarnings("ignore")  # encoders of timm raise many warnings
+def test_every_family_works_or_is_listed_as_unusable():
     problems, refused = [], {}
     for family, models in families().items():
         model = SMALLEST.get(family)
@@ -171,7 +171,7 @@ def test_every_family_is_usable_or_named_as_unusable():
             continue
         try:
             network = TimmUNet(model, shared=True, decoder="sum", width=4).eval()
-            # Twice and three times the stride: the stride is true for more than what was tried.
+            # Other multiples of the stride than those that the encoder tries itself.
             h, w = 2 * network.stride, 3 * network.stride
             sources = {name: torch.rand(1, 1, h, w) for name in network.modalities}
             with torch.no_grad():
@@ -195,6 +195,6 @@ def test_every_family_is_usable_or_named_as_unusable():
     assert not problems, "\n".join(problems)
 
 
-def test_the_table_is_what_the_smallest_are():
+def test_table_of_smallest_models_is_correct():
     for family in ("lcnetv2", "sknet", "shvit", "swiftformer"):
         assert smallest(families()[family]) == SMALLEST[family]

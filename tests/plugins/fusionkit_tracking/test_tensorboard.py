@@ -1,4 +1,4 @@
-"""The hook writes what TensorBoard reads back, and does nothing unless it is asked to."""
+"""The hook writes events that TensorBoard can read, and does nothing unless it is enabled."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from types import SimpleNamespace
 import pytest
 
 from fusionkit.registry.plugins import load_plugins
-from fusionkit_tracking.tensorboard import VARIABLE, writer
+from fusionkit_tracking.tensorboard import VARIABLE, build_writer
 
 
 @pytest.fixture
 def log():
-    """Call the hook as a run does: through the plugin manager."""
+    """Return the hook of the plugin manager, which runs call."""
     entry = importlib.metadata.EntryPoint("fusionkit-tracking", "fusionkit_tracking", "fusionkit")
     plugins = load_plugins([entry])
     assert not plugins.broken
     return plugins.manager.hook.fusionkit_log
 
 
-def test_values_are_read_back_by_stage_and_step(log, tmp_path, monkeypatch):
+def test_tensorboard_reads_values_by_stage_and_step(log, tmp_path, monkeypatch):
     accumulators = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator",
         reason="tensorboard is not installed",
@@ -34,7 +34,7 @@ def test_values_are_read_back_by_stage_and_step(log, tmp_path, monkeypatch):
         log(run=runs[0], stage="0-train-sensors", step=step, values={"loss": 1 / step})
     log(run=runs[1], stage="0-train-sensors", step=1, values={"loss": 7.0})
     log(run=runs[0], stage="1-train-backbone", step=1, values={"loss/sensing": 0.5, "lr": 1e-4})
-    # Read while the writers are open: what a killed run leaves behind is complete.
+    # Read while the writers are open: the events of a killed run must be complete.
     found = {}
     for run in runs:
         events = accumulators.EventAccumulator(str(run.folder / "tensorboard")).Reload()
@@ -52,8 +52,8 @@ def test_values_are_read_back_by_stage_and_step(log, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [None, "0", ""])
-def test_nothing_is_written_or_imported_unless_asked_for(value, tmp_path):
-    """In a process of its own, as other tests may have imported tensorboard before."""
+def test_nothing_is_written_or_imported_unless_enabled(value, tmp_path):
+    """Runs in a new process, because other tests may have imported tensorboard."""
     program = (
         "import sys, types, pathlib, fusionkit_tracking as plugin\n"
         f"run = types.SimpleNamespace(folder=pathlib.Path({str(tmp_path)!r}))\n"
@@ -71,7 +71,7 @@ def test_nothing_is_written_or_imported_unless_asked_for(value, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_tensorboard_it_says_so_once(log, tmp_path, monkeypatch):
+def test_missing_tensorboard_warns_once(log, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, "1")
     for name in [
         n for n in sys.modules if n.startswith(("tensorboard", "torch.utils.tensorboard"))
@@ -79,8 +79,8 @@ def test_without_tensorboard_it_says_so_once(log, tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     run = SimpleNamespace(folder=tmp_path)
-    with pytest.warns(UserWarning, match="run: pip install tensorboard"):
+    with pytest.warns(UserWarning, match="pip install tensorboard"):
         log(run=run, stage="0-x", step=1, values={"loss": 1.0})
     log(run=run, stage="0-x", step=2, values={"loss": 1.0})  # a second warning would be an error
     assert list(tmp_path.iterdir()) == []
-    writer.cache_clear()
+    build_writer.cache_clear()
