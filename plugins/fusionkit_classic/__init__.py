@@ -1,4 +1,7 @@
-"""Fusion without training, and results made elsewhere: baselines, and teachers for EMMA."""
+"""Classic fusion methods that need no training, and fused images read from a folder.
+
+Use them as baselines, or as teachers for EMMA.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def fusionkit_components() -> Iterable[type[Component]]:
-    """The classic fusers and the folder."""
+    """Return the classic fusion methods and the folder of fused images."""
     from fusionkit_classic.folder import Folder
     from fusionkit_classic.guided import GuidedFilter
     from fusionkit_classic.pointwise import Average, Max

@@ -1,4 +1,4 @@
-"""Results made elsewhere, by file name."""
+"""Backbone ``folder``: fused images that another program has written."""
 
 from __future__ import annotations
 
@@ -15,13 +15,30 @@ from fusionkit.io.images import list_images, read_image, to_float
 
 
 class Folder(Backbone):
-    """Looks fused images up in a folder, by the file stem of the scene.
+    """Reads fused images from a folder, by the name of the scene.
 
-    Any program's results can so be a teacher, or a method in a comparison. Of a colour image the
-    luminance counts.
+    Lets results of any program act as a teacher, or as a method in a comparison. The image of a
+    scene is the file with the same stem. Only the luminance of a colour image is used.
 
     Args:
-        root: The folder.
+        root: Path of the folder.
+
+    Raises:
+        FusionkitError: if the folder does not exist, or two of its images have the same stem.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np, torch
+        >>> from PIL import Image
+        >>> import fusionkit as fk
+        >>> from fusionkit.interfaces import Sample
+        >>> sources = {"infrared": torch.zeros(1, 4, 6), "visible": torch.zeros(1, 4, 6)}
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     Image.fromarray(np.full((4, 6), 255, np.uint8)).save(f"{root}/00017.png")
+        ...     backbone = fk.build("backbone", name="folder", root=root)
+        ...     fused = backbone.fuse(Sample("00017", sources))
+        >>> tuple(fused.shape), fused.mean().item()
+        ((1, 4, 6), 1.0)
     """
 
     name = "folder"
@@ -33,21 +50,22 @@ class Folder(Backbone):
         self._files = list_images(self.root)
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Not to be had: pixels alone don't say which file is meant."""
+        """Raise FusionkitError: the pixels alone do not tell which file to read."""
         raise FusionkitError(
-            f"the backbone 'folder' ({self.root}) finds results by file name and can't fuse "
-            f"images that have none; it can't be trained with either"
+            f"the backbone 'folder' ({self.root}) finds fused images by file name; it cannot fuse "
+            f"images without a name, and it cannot be trained"
         )
 
     def fuse(self, sample: Sample) -> Float[Tensor, "1 h w"]:
-        """Return the file of that name, cut where the sample was cut.
+        """Return the fused image of this scene, cropped like the sample.
 
         Raises:
-            FusionkitError: if there is none, it is damaged, or has another size than the scene.
+            FusionkitError: if the folder has no image of that name, or the image cannot be read or
+                differs from the scene in size.
         """
         if sample.id not in self._files:
             raise FusionkitError(
-                f"the folder {self.root} has no result for {sample.id!r} "
+                f"the folder {self.root} has no fused image for {sample.id!r} "
                 f"(it has {len(self._files)} images)"
             )
         path = self._files[sample.id]

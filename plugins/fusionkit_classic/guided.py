@@ -1,4 +1,4 @@
-"""Fusion with weights refined by guided filtering."""
+"""Backbone ``guided-filter``: fusion weights refined by the guided filter."""
 
 from __future__ import annotations
 
@@ -16,14 +16,28 @@ from fusionkit_classic.pointwise import stack
 
 
 class GuidedFilter(Backbone):
-    """Two scales, weighted by saliency refined with the guided filter (Li, Kang and Hu, 2013).
+    """Guided filter fusion of base and detail layers (Li, Kang and Hu, IEEE TIP 2013).
+
+    A mean filter splits each source into a base layer and a detail layer. The most salient source
+    of each pixel gets weight 1 and the others 0. The guided filter, with the source as its guide,
+    smooths these weights: strongly for the base layers, weakly for the detail layers.
 
     Args:
-        base_radius: Radius in pixels of the filter that refines the weights of the base layers.
-        base_eps: Its regularisation.
-        detail_radius: The same for the detail layers.
-        detail_eps: Its regularisation.
-        average: Side in pixels, odd, of the mean filter that splits base from detail.
+        base_radius: Radius of the guided filter for the base weights, in pixels.
+        base_eps: Regularization of the guided filter for the base weights, in squared grey levels
+            of the range [0, 1].
+        detail_radius: Radius of the guided filter for the detail weights, in pixels.
+        detail_eps: Regularization of the guided filter for the detail weights.
+        average: Side of the mean filter that splits base from detail, in pixels; an even number
+            counts as the next odd one.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> backbone = fk.build("backbone", name="guided-filter", base_radius=15)
+        >>> sources = {"infrared": torch.rand(2, 1, 48, 64), "visible": torch.rand(2, 1, 48, 64)}
+        >>> tuple(backbone(sources).shape)
+        (2, 1, 48, 64)
     """
 
     name = "guided-filter"
@@ -42,7 +56,7 @@ class GuidedFilter(Backbone):
         self.average = average
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Fuse; sources that are equal come back."""
+        """Fuse a batch; returns the common image where all sources are equal."""
         x = stack(sources)
         flat = x.flatten(0, 1)
         base = box_mean(flat, self.average // 2).view_as(x)
@@ -64,10 +78,21 @@ class GuidedFilter(Backbone):
 def guided_filter(
     guide: Float[Tensor, "b 1 h w"], x: Float[Tensor, "b 1 h w"], radius: int, eps: float
 ) -> Float[Tensor, "b 1 h w"]:
-    """Smooth ``x`` but for the edges of ``guide`` (He, Sun and Tang, ECCV 2010).
+    """Smooth ``x`` except across the edges of ``guide`` (He, Sun and Tang, ECCV 2010).
 
-    In float64: the variance of a window is a small difference of large numbers.
+    Args:
+        guide: (b, 1, h, w), usually in [0, 1].
+        x: (b, 1, h, w), the images to smooth.
+        radius: Radius of the window in pixels.
+        eps: Regularization; larger values smooth across stronger edges.
+
+    Example:
+        >>> import torch
+        >>> edge = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]).repeat(6, 1)[None, None]
+        >>> guided_filter(edge, edge, radius=2, eps=1e-6)[0, 0, 0].round(decimals=3)
+        tensor([0., 0., 0., 1., 1., 1.])
     """
+    # float64, because the variance of a window is a small difference of large numbers.
     dtype = x.dtype
     guide, x = guide.double(), x.double()
     mean_g, mean_x = box_mean(guide, radius), box_mean(x, radius)
@@ -79,7 +104,15 @@ def guided_filter(
 
 
 def box_mean(x: Float[Tensor, "b 1 h w"], radius: int) -> Float[Tensor, "b 1 h w"]:
-    """Mean over the (2 radius + 1)-square window, over what of it lies inside the image."""
+    """Return the mean of the (2 radius + 1)-square window around each pixel.
+
+    At the border, only the part of the window inside the image counts.
+
+    Example:
+        >>> import torch
+        >>> box_mean(torch.tensor([[[[0.0, 3.0, 6.0]]]]), radius=1)
+        tensor([[[[1.5000, 3.0000, 4.5000]]]])
+    """
     for axis in (-2, -1):
         length = x.shape[axis]
         reach = min(radius, length - 1)

@@ -1,4 +1,4 @@
-"""Laplacian pyramid whose base is weighted by visual saliency."""
+"""Backbone ``saliency``: a Laplacian pyramid whose base is weighted by visual saliency."""
 
 from __future__ import annotations
 
@@ -16,29 +16,43 @@ from fusionkit_classic.pyramid import decompose, most_active, recompose
 
 
 class Saliency(Backbone):
-    """Strongest detail at each scale; the base from the source that stands out there.
+    """Laplacian pyramid fusion whose base is weighted by visual saliency (Zhai and Shah, 2006).
 
-    A pixel of a base stands out as far as it differs from all others of its image (the histogram
-    contrast of Zhai and Shah, 2006, which Ma et al., 2017, fuse by): V(p) = mean_q |I(p) - I(q)|.
-    Averaging bases halves the contrast of a hot target; weighting keeps it. Each of m sources has
-    the weight 1/m + (strength (V - mean V) + brightness (I - mean I)) / 2, V and I in 0 .. 1, kept
-    within 0 .. 1. Where one source is burnt out and the other black, as the sky often is, both
-    stand out; the halo of bright edges against a half-bright sky goes where brightness decides.
-    Elsewhere the brighter base only makes the image pale, hence ``where: conflict``, which scales
-    brightness by clamp((max I - 0.5) / 0.3) clamp((0.5 - min I) / 0.3), clamped to 0 .. 1.
+    Details are fused as in ``laplacian-pyramid``. The base I of each source is weighted by its
+    saliency V(p) = mean_q |I(p) - I(q)|, the mean difference to all other pixels of the same base
+    (the histogram contrast of Zhai and Shah, ACM Multimedia 2006, used for fusion by Ma et al.,
+    Infrared Physics and Technology 2017). Averaging the bases would halve the contrast of a hot
+    target; weighting keeps it. With m sources, and V and I in [0, 1], the weight of a source is
+    1/m + (strength (V - mean V) + brightness (I - mean I)) / 2, clamped to [0, 1]; means are over
+    the sources.
 
-    Details are taken level by level, so that a hot target whose surroundings have strong details in
-    another source gets some levels from there and loses brightness. ``targets`` gives it back: with
-    e(p) = I(p) - base(p) of that source and t = max(I, fused base + e), the fused image F becomes
-    F + clamp((e - 0.05) / 0.15) max(t - F, 0). It is never darkened.
+    ``brightness`` helps where one source is saturated and another black, as often in the sky. Both
+    are salient there, so the fused sky is grey and bright edges get a halo. Elsewhere a preference
+    for the brighter base makes the image pale. ``where: conflict`` therefore scales ``brightness``
+    by clamp((max I - 0.5) / 0.3) clamp((0.5 - min I) / 0.3), each clamped to [0, 1].
+
+    ``targets`` restores hot targets. They lose brightness if another source has stronger details
+    around them, because some levels then come from that source. With e(p) = I(p) - base(p) of the
+    source of the targets and t = max(I, fused base + e), the fused image F becomes
+    F + clamp((e - 0.05) / 0.15) max(t - F, 0). No pixel gets darker.
 
     Args:
-        levels: Number of detail levels; fewer where the image has not that many.
-        strength: Factor of the differences of saliency.
-        brightness: Factor of the differences of intensity; with both 0 the bases are averaged.
-        where: Brightness counts ``everywhere``, or only where a bright and a dark base conflict.
-        targets: The source, ``infrared`` for example, whose hot targets stand out from their
-            surroundings as much as they do there.
+        levels: Largest number of detail levels; a small image has fewer.
+        strength: Factor of the differences in saliency.
+        brightness: Factor of the differences in intensity. If ``strength`` and ``brightness`` are
+            both 0, the bases are averaged.
+        where: Apply ``brightness`` ``everywhere``, or only where bright and dark bases
+            ``conflict``.
+        targets: Name of the source, such as ``infrared``, whose hot targets keep the contrast to
+            their surroundings that they have there.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> backbone = fk.build("backbone", name="saliency", targets="infrared")
+        >>> sources = {"infrared": torch.rand(2, 1, 48, 64), "visible": torch.rand(2, 1, 48, 64)}
+        >>> tuple(backbone(sources).shape)
+        (2, 1, 48, 64)
     """
 
     name = "saliency"
@@ -59,48 +73,60 @@ class Saliency(Backbone):
         self.targets = targets
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Fuse; sources that are equal come back.
+        """Fuse a batch; returns the common image where all sources are equal.
 
         Raises:
-            FusionkitError: if the source of ``targets`` is missing.
+            FusionkitError: if the source named by ``targets`` is missing.
         """
         if self.targets is not None and self.targets not in sources:
             raise FusionkitError(
-                f"saliency: targets is {self.targets!r}, which is none of the sources "
-                f"{', '.join(sources)}" + nearest(self.targets, sources)
+                f"saliency: expected targets to name one of the sources {', '.join(sources)}, "
+                f"found {self.targets!r}" + nearest(self.targets, sources)
             )
         details, base = decompose(stack(sources), self.levels)
         contrast = histogram_contrast(base)
         offset = self.strength * (contrast - contrast.mean(dim=0))
-        brighter = base - base.mean(dim=0)
+        excess = base - base.mean(dim=0)
         if self.where == "conflict":
-            brighter = brighter * conflict(base)
-        offset = offset + self.brightness * brighter
+            excess = excess * conflict(base)
+        offset = offset + self.brightness * excess
         weights = (1 / base.shape[0] + offset / 2).clamp(0, 1)
         fused = (weights * base).sum(dim=0) / weights.sum(dim=0).clamp_min(1e-6)
         image = recompose([most_active(level) for level in details], fused)
         if self.targets is not None:
             source = sources[self.targets]
-            flat = [torch.zeros_like(level[0]) for level in details]
-            above = source - recompose(flat, base[list(sources).index(self.targets)])
-            target = torch.maximum(source, recompose(flat, fused) + above)
+            no_details = [torch.zeros_like(level[0]) for level in details]
+            above = source - recompose(no_details, base[list(sources).index(self.targets)])
+            target = torch.maximum(source, recompose(no_details, fused) + above)
             image = image + ((above - 0.05) / 0.15).clamp(0, 1) * (target - image).clamp_min(0)
         return image.clamp(0, 1)
 
 
 def conflict(bases: Float[Tensor, "m b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
-    """Return 1 where one base is above 0.8 and another below 0.2, 0 where all are on one side."""
+    """Return how strongly the bases contradict each other, in [0, 1].
+
+    1 where one base is above 0.8 and another below 0.2; 0 where all are above 0.5 or all below.
+
+    Example:
+        >>> import torch
+        >>> conflict(torch.tensor([[0.9, 0.65, 0.9], [0.1, 0.2, 0.6]]).view(2, 1, 1, 1, 3))
+        tensor([[[[1.0000, 0.5000, 0.0000]]]])
+    """
     bright = ((bases.amax(dim=0) - 0.5) / 0.3).clamp(0, 1)
     dark = ((0.5 - bases.amin(dim=0)) / 0.3).clamp(0, 1)
     return bright * dark
 
 
 def histogram_contrast(x: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
-    """Return mean_q |x(p) - x(q)| for every pixel p, scaled so that its largest value is 1.
+    """Return mean_q |x(p) - x(q)| of every pixel p, divided by its maximum over the image.
 
-    Sorting makes it linear: with the values in order, the sum of the distances to all smaller ones
-    and to all larger ones comes from running sums.
+    Example:
+        >>> import torch
+        >>> histogram_contrast(torch.tensor([[[0.0, 0.0, 0.0, 1.0]]]))
+        tensor([[[0.3333, 0.3333, 0.3333, 1.0000]]])
     """
+    # With the values sorted, running sums give the summed distances to all smaller and to all
+    # larger values, without a loop over pairs of pixels.
     values, order = x.flatten(-2).sort(dim=-1)
     n = values.shape[-1]
     running = values.double().cumsum(dim=-1)

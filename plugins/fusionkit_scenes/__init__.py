@@ -1,4 +1,4 @@
-"""The embedded data set: rendered road scenes through an infrared and a visible camera."""
+"""Rendered road scenes, seen by an infrared and a visible camera: data without files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def fusionkit_components() -> Iterable[type[Component]]:
-    """The data set ``scenes``."""
+    """Return the data set ``scenes``."""
     from fusionkit_scenes.dataset import Scenes
 
     return [Scenes]

@@ -12,19 +12,19 @@ from fusionkit.io.images import from_float, write_image
 from fusionkit_scenes.dataset import Scenes
 
 SCENE = 0
-"""At night: one of two persons stands in the dark, where only the infrared camera sees him."""
+"""A scene at night; only the infrared camera sees the person who stands in the dark."""
 
 
 def write_pair(folder: Path, index: int = SCENE, size: int = 256) -> list[Path]:
-    """Render one scene and write what each camera sees.
+    """Render a scene and write the image of each camera.
 
     Args:
-        folder: Where ``infrared/`` and ``visible/`` are made, with one PNG file each.
+        folder: Folder in which to create ``infrared/`` and ``visible/``, with one PNG file each.
         index: Number of the scene.
         size: Height and width in pixels.
 
     Returns:
-        The two files, infrared first.
+        Paths of the two files, infrared first.
     """
     sample = Scenes(size=size, train=index + 1, val=0)[index]
     assert sample.chroma is not None
@@ -39,7 +39,7 @@ def write_pair(folder: Path, index: int = SCENE, size: int = 256) -> list[Path]:
 
 
 def main() -> int:
-    """Write the pair and print the two paths."""
+    """Write a pair of images and print their paths."""
     parser = argparse.ArgumentParser(
         prog="python -m fusionkit_scenes", description="Write a rendered pair of images."
     )

@@ -1,4 +1,4 @@
-"""Two cameras that look at one scene: one for visible light, one for its heat."""
+"""Models of a visible and a thermal infrared camera."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def visible_camera(scene: Scene, light: Array, draws: Draws) -> Array:
-    """Return (3, h, w) in [0, 1], 8 bit: exposure, bloom, blur, noise, gamma.
+    """Return the (3, h, w) colour image of a scene, in [0, 1] with 8-bit levels.
 
-    Reflected and own light reach the camera through the air, which replaces it by its own
-    brightness with the distance; night exposes longer, and so shows more noise.
+    Models haze, bloom, automatic exposure, blur, noise and gamma. Haze replaces light from far away
+    by the brightness of the air. Images at night are exposed longer and have more noise.
+
+    Args:
+        scene: The scene.
+        light: (3, h, w) light that falls on the surfaces, see ``illumination``.
+        draws: Random numbers for exposure and noise.
     """
     canvas = scene.canvas
     radiance = canvas.albedo * light + canvas.glow
@@ -36,21 +41,26 @@ def visible_camera(scene: Scene, light: Array, draws: Draws) -> Array:
 
 
 def infrared_camera(scene: Scene, draws: Draws) -> Array:
-    """Return (1, h, w) in [0, 1], 8 bit: band radiance, blur, noise, automatic gain.
+    """Return the (1, h, w) infrared image of a scene, in [0, 1] with 8-bit levels.
 
-    An uncooled camera for 8 to 14 micrometres, where radiance grows with about the fourth power of
-    the temperature; what a surface does not emit, it reflects of the cold sky. Fog is nearly
-    transparent there. The gain maps the 1st to the 99.5th percentile to the whole range.
+    Models an uncooled camera for 8 to 14 micrometres, with blur, noise and automatic gain. The
+    radiance is proportional to the fourth power of the temperature (an approximation). Surfaces
+    reflect the cold sky in proportion to 1 - emissivity. Fog is almost transparent in this band.
+    The automatic gain maps the 1st to 99.5th percentile to 0.04 to 0.94.
+
+    Args:
+        scene: The scene.
+        draws: Random numbers for the noise.
     """
     canvas = scene.canvas
-    own = ((canvas.temperature + 273.15) / 300) ** 4
+    emitted = ((canvas.temperature + 273.15) / 300) ** 4
     sky = ((scene.weather.air - 25 + 273.15) / 300) ** 4
     air = ((scene.weather.air + 273.15) / 300) ** 4
-    radiance = canvas.emissivity * own + (1 - canvas.emissivity) * sky
+    radiance = canvas.emissivity * emitted + (1 - canvas.emissivity) * sky
     clear = np.exp(-0.15 * scene.fog * np.minimum(canvas.depth, 400))
     radiance = radiance * clear + air * (1 - clear)
     seen = _blur(radiance[None], 0.7)
-    # 50 mK of noise at 300 K, and columns that differ by half as much.
+    # Noise of 50 mK at 300 K per pixel, and half as much per column.
     kelvin = 4 / 300
     seen = seen + 0.05 * kelvin * draws.normal(*seen.shape)
     seen = seen + 0.025 * kelvin * draws.normal(1, 1, canvas.size)
@@ -60,7 +70,7 @@ def infrared_camera(scene: Scene, draws: Draws) -> Array:
 
 
 def _blur(x: Array, sigma: float) -> Array:
-    """Gaussian blur of (c, h, w), replicated borders, as sums of shifted images."""
+    """Blur (c, h, w) with a Gaussian as a sum of shifted images; borders are replicated."""
     reach = max(1, round(3 * sigma))
     offsets = np.arange(reach + 1, dtype=np.float32)
     taps = np.exp(-(offsets**2) / (2 * sigma**2))
@@ -82,11 +92,11 @@ def _blur(x: Array, sigma: float) -> Array:
 
 
 def _bloom(radiance: Array, strength: float) -> Array:
-    """Light that bright sources scatter inside the lens: what exceeds white, spread widely."""
+    """Return the light above white that the lens scatters widely."""
     excess = np.maximum(radiance - 1.0, 0)
     if not excess.any():
         return excess
-    # What is spread widely needs no fine grid.
+    # A wide blur needs no fine grid.
     size = radiance.shape[-1]
     spread = np.zeros_like(radiance)
     for step, sigma, weight in ((4, 1.2, 0.5), (8, 2.0, 2.2)):

@@ -1,4 +1,4 @@
-"""Data set ``scenes``: rendered road scenes, no file needed."""
+"""Data set ``scenes``: rendered road scenes that need no files."""
 
 from __future__ import annotations
 
@@ -14,29 +14,39 @@ from fusionkit.interfaces import Dataset, Sample
 from fusionkit_scenes.cameras import infrared_camera, visible_camera
 from fusionkit_scenes.canvas import BOX_CLASSES, CLASSES, Canvas
 from fusionkit_scenes.draws import Draws
-from fusionkit_scenes.layout import illumination, lay_out
+from fusionkit_scenes.layout import draw_scene, illumination
 
-LEAST_VISIBLE = 0.35
-"""Objects of which less than this part is left uncovered have no box."""
+MIN_VISIBLE = 0.35
+"""Smallest visible part of an object that gets a box."""
 
-LEAST_PIXELS = 12
-"""Nor have objects of fewer pixels."""
+MIN_PIXELS = 12
+"""Smallest number of visible pixels of an object that gets a box."""
 
 
 class Scenes(Dataset):
-    """Rendered road scenes seen by an infrared and a visible camera.
+    """Rendered road scenes as an infrared and a visible camera would see them; needs no files.
 
-    Each is painted once as latent maps (albedo, temperature, emissivity, light, depth, class), by
-    day, by night, in fog, or in the glare of headlights; then each camera sees it with its own
-    response, blur, noise and bit depth. So both modalities agree on geometry and on nothing else:
-    persons in the dark are seen by their heat alone, markings and signs by their paint alone.
-    Scene i follows from the seed and i, on any machine.
+    A scene is first painted as latent maps (albedo, temperature, emissivity, emitted light, depth
+    and class) by day, by night, in fog, or in the glare of headlights. Two simulated cameras then
+    capture it, each with its own response, blur and noise, as 8-bit images. The modalities share
+    the geometry and little else: only the infrared image shows people in the dark, and only the
+    visible image shows road markings and the faces of signs. Scene i depends on the seed and i
+    only and is the same on every machine. Scenes have masks, boxes and their latent maps.
 
     Args:
         size: Height and width in pixels.
-        train: Number of scenes to train on.
-        val: Number of further scenes to validate on.
-        seed: Other seeds give other scenes.
+        train: Number of training scenes.
+        val: Number of validation scenes.
+        seed: Random seed; different seeds give different scenes.
+
+    Example:
+        >>> import fusionkit as fk
+        >>> scenes = fk.build("dataset", name="scenes", size=64, train=10, val=2)
+        >>> sample = scenes[0]
+        >>> sample.id, {name: tuple(image.shape) for name, image in sample.images.items()}
+        ('night-00000', {'infrared': (1, 64, 64), 'visible': (1, 64, 64)})
+        >>> tuple(sample.mask.shape), scenes.box_classes
+        ((64, 64), ('person', 'bicycle', 'car'))
     """
 
     name = "scenes"
@@ -57,15 +67,15 @@ class Scenes(Dataset):
         return self.train + self.val
 
     def splits(self) -> Mapping[str, Sequence[int]]:
-        """Return the first ``train`` scenes and the ``val`` ones after them."""
+        """Return the first ``train`` scenes as ``train`` and the next ``val`` scenes as ``val``."""
         return {"train": range(self.train), "val": range(self.train, len(self))}
 
     def __getitem__(self, index: int) -> Sample:
-        """Render scene ``index`` with mask, boxes and latent maps."""
+        """Render scene ``index`` with its mask, boxes and latent maps; IndexError past the end."""
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         draws = Draws(torch.Generator().manual_seed(_mix(self.seed, index)))
-        scene = lay_out(draws, self.size)
+        scene = draw_scene(draws, self.size)
         canvas = scene.canvas
         light = illumination(scene)
         colour = torch.from_numpy(visible_camera(scene, light, draws))
@@ -89,29 +99,31 @@ class Scenes(Dataset):
 
 
 def _mix(seed: int, index: int) -> int:
-    """Return 32 bits, all that a generator keeps of its seed, which no other index shares.
+    """Return a 32-bit generator seed that is different for every index.
 
-    Both steps can be undone (murmur3's finalizer, then exclusive or), so that one seed's scenes
-    are never drawn from the same numbers, while neighbours draw unrelated ones.
+    Two scenes of one seed never use the same random numbers, because hashing and exclusive or are
+    both bijective. Neighbouring indices get unrelated seeds.
     """
-    return _scatter(index) ^ _scatter(seed ^ 0x9E3779B9)
+    # 32 bits, because a torch.Generator keeps only 32 bits of its seed.
+    return _hash(index) ^ _hash(seed ^ 0x9E3779B9)
 
 
-def _scatter(x: int) -> int:
+def _hash(x: int) -> int:
+    """Return the finalizer of MurmurHash3, a bijection of 32-bit integers."""
     x = (x ^ (x >> 16)) * 0x85EBCA6B % 2**32
     x = (x ^ (x >> 13)) * 0xC2B2AE35 % 2**32
     return x ^ (x >> 16)
 
 
 def _boxes(canvas: Canvas) -> torch.Tensor:
-    """Return a box around what is seen of each person, bicycle and car."""
+    """Return a box around the visible part of each person, bicycle and car."""
     rows = []
     for number, (label, painted) in enumerate(canvas.instances, start=1):
-        seen = canvas.instance == number
-        count = int(seen.sum())
-        if count < max(LEAST_PIXELS, LEAST_VISIBLE * painted):
+        visible = canvas.instance == number
+        count = int(visible.sum())
+        if count < max(MIN_PIXELS, MIN_VISIBLE * painted):
             continue
-        ys, xs = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+        ys, xs = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
         top, bottom, left, right = ys[0], ys[-1] + 1, xs[0], xs[-1] + 1
         size = canvas.size
         rows.append(

@@ -1,4 +1,4 @@
-"""Random numbers of one scene, all from one torch.Generator."""
+"""The random numbers of one scene."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ T = TypeVar("T")
 
 
 class Draws:
-    """Draws numbers, choices and textures.
+    """Random numbers, choices and textures.
 
     Args:
         generator: The only source of randomness.
+
+    Example:
+        >>> draws = Draws(torch.Generator().manual_seed(0))
+        >>> draws.integer(1, 6), draws.choice("abc"), draws.textures(2, 16).shape
+        (5, 'b', (2, 16, 16))
     """
 
     def __init__(self, generator: torch.Generator):
@@ -25,38 +30,38 @@ class Draws:
         self._buffer: list[float] = []
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
-        """Return a number in [low, high)."""
+        """Return a uniform random number in [low, high)."""
         if not self._buffer:
-            # One call per number would cost more than the rendering.
+            # A call for each number would take longer than the rendering.
             self._buffer = torch.rand(512, generator=self._generator).tolist()
         return low + (high - low) * self._buffer.pop()
 
     def integer(self, low: int, high: int) -> int:
-        """Return a whole number in [low, high], both included."""
+        """Return a random integer from ``low`` to ``high``, both included."""
         return min(high, low + int(self.uniform() * (high - low + 1)))
 
     def chance(self, probability: float) -> bool:
-        """Return True with a probability."""
+        """Return True with the given probability."""
         return self.uniform() < probability
 
     def choice(self, items: Sequence[T]) -> T:
-        """Return one of the items."""
+        """Return a random item."""
         return items[self.integer(0, len(items) - 1)]
 
     def grid(self, rows: int, columns: int) -> NDArray[np.float32]:
-        """Return uniform numbers in [0, 1) as an array."""
+        """Return a (rows, columns) array of uniform random numbers in [0, 1)."""
         return torch.rand(rows, columns, generator=self._generator).numpy()
 
     def normal(self, *shape: int) -> NDArray[np.float32]:
-        """Return standard normal numbers as an array."""
+        """Return an array of standard normal random numbers."""
         return torch.randn(*shape, generator=self._generator).numpy()
 
     def textures(self, count: int, size: int) -> NDArray[np.float32]:
-        """Return (count, size, size) noise of several octaves, zero mean and unit variance."""
+        """Return (count, size, size) noise of several octaves with zero mean and unit variance."""
         cells, amplitude = 4, 1.0
         total = torch.randn(count, 1, cells, cells, generator=self._generator)
-        # Each octave is laid over the enlarged sum of the coarser ones, which is far cheaper than
-        # enlarging every octave to the full size.
+        # Upsample the sum of all coarser octaves once per octave, which is much faster than
+        # upsampling each octave to full size.
         while cells < size:
             cells, amplitude = min(2 * cells, size), 0.62 * amplitude
             total = F.interpolate(total, size=(cells, cells), mode="bilinear")

@@ -1,44 +1,31 @@
-"""Lays a road scene out: sky, ground, road, and what stands on it, back to front."""
+"""The layout of a road scene, painted from back to front: sky, skyline, ground, objects."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
-
 import numpy as np
 
-from fusionkit_scenes import cars, people, street
 from fusionkit_scenes.canvas import Array, Canvas, Surface
+from fusionkit_scenes.cars import paint_car
 from fusionkit_scenes.draws import Draws
+from fusionkit_scenes.people import paint_bicycle, paint_person
+from fusionkit_scenes.scene import CONDITIONS, Place, Scene
+from fusionkit_scenes.street import paint_building, paint_lamp, paint_sign, paint_tree
 from fusionkit_scenes.weather import Weather
 
-Condition = Literal["day", "night", "fog", "glare"]
-CONDITIONS: tuple[Condition, ...] = ("day", "night", "fog", "glare")
 
+def draw_scene(draws: Draws, size: int) -> Scene:
+    """Draw and paint a road scene.
 
-@dataclass
-class Scene:
-    """A canvas, and the light that falls on it.
+    Args:
+        draws: Random numbers; they decide everything in the scene.
+        size: Height and width in pixels.
 
-    Attributes:
-        condition: Day, night, fog, or the glare of oncoming headlights at night.
-        canvas: The latent maps.
-        weather: Of the objects.
-        horizon: Row of the horizon in pixels.
-        lamps: (x, y) in pixels below the street lamps that are on.
-        fog: Extinction of light per metre.
+    Example:
+        >>> import torch
+        >>> scene = draw_scene(Draws(torch.Generator().manual_seed(1)), size=64)
+        >>> scene.condition, scene.canvas.albedo.shape
+        ('fog', (3, 64, 64))
     """
-
-    condition: Condition
-    canvas: Canvas
-    weather: Weather
-    horizon: float
-    lamps: list[tuple[float, float]] = field(default_factory=list)
-    fog: float = 0.0
-
-
-def lay_out(draws: Draws, size: int) -> Scene:
-    """Return a scene."""
     condition = draws.choice(CONDITIONS)
     night = condition in ("night", "glare") or (condition == "fog" and draws.chance(0.3))
     weather = Weather(
@@ -51,15 +38,15 @@ def lay_out(draws: Draws, size: int) -> Scene:
     scene = Scene(condition, canvas, weather, horizon)
     scene.fog = draws.uniform(0.022, 0.05) if condition == "fog" else draws.uniform(0.0005, 0.003)
     vanishing = draws.uniform(0.35, 0.65) * size
-    _sky(scene, draws)
-    _skyline(scene, draws, vanishing)
-    road = _ground(scene, draws, vanishing)
-    _things(scene, draws, vanishing, road)
+    _paint_sky(scene, draws)
+    _paint_skyline(scene, draws, vanishing)
+    road = _paint_ground(scene, draws, vanishing)
+    _paint_objects(scene, draws, vanishing, road)
     np.clip(canvas.albedo, 0.01, 0.98, out=canvas.albedo)
     return scene
 
 
-def _sky(scene: Scene, draws: Draws) -> None:
+def _paint_sky(scene: Scene, draws: Draws) -> None:
     canvas, size = scene.canvas, scene.canvas.size
     rows = int(scene.horizon) + 2
     height = np.linspace(1, 0, rows, dtype=np.float32)[:, None]
@@ -77,14 +64,14 @@ def _sky(scene: Scene, draws: Draws) -> None:
     for channel in range(3):
         clear = low[channel] + (high[channel] - low[channel]) * height
         canvas.glow[channel, :rows] = clear + (white - clear) * clouds
-    # Clear sky is far colder than clouds, and warmer towards the horizon.
+    # The clear sky is much colder than clouds; it gets warmer towards the horizon.
     cold = scene.weather.air - draws.uniform(18, 30)
     canvas.temperature[:rows] = cold + 14 * (1 - height) + 9 * clouds
 
 
-def _skyline(scene: Scene, draws: Draws, vanishing: float) -> None:
-    """Houses and trees beside the road, the far ones first."""
-    canvas, size, horizon = scene.canvas, scene.canvas.size, scene.horizon
+def _paint_skyline(scene: Scene, draws: Draws, vanishing: float) -> None:
+    """Paint buildings and trees beside the road, the farthest first."""
+    size, horizon = scene.canvas.size, scene.horizon
     for step in range(draws.integer(3, 5)):
         near = step / 5
         depth = 140 * (1 - near) + 22
@@ -97,15 +84,19 @@ def _skyline(scene: Scene, draws: Draws, vanishing: float) -> None:
             inner = vanishing + side * gap
             outer = inner + side * wide
             left, right = min(inner, outer), max(inner, outer)
-            street.building(canvas, draws, scene.weather, left, right, foot - tall, foot, depth)
+            paint_building(scene, draws, (left, foot - tall, right, foot), depth)
         else:
             x = vanishing + side * (gap + draws.uniform(0.02, 0.3) * size)
             tall = draws.uniform(0.16, 0.30) * (0.6 + near) * size
-            street.tree(canvas, draws, scene.weather, x, foot, tall, depth)
+            paint_tree(scene, draws, Place(x, foot, tall, depth))
 
 
-def _ground(scene: Scene, draws: Draws, vanishing: float) -> tuple[float, float]:
-    """Paint ground, road and markings; return the road's left and right at the bottom."""
+def _paint_ground(scene: Scene, draws: Draws, vanishing: float) -> tuple[float, float]:
+    """Paint ground, road and road markings.
+
+    Returns:
+        Columns of the left and right edge of the road at the bottom of the image.
+    """
     canvas, size, weather = scene.canvas, scene.canvas.size, scene.weather
     first = int(scene.horizon)
     ys, xs = canvas.ys[first:], canvas.xs[first:]
@@ -137,7 +128,7 @@ def _ground(scene: Scene, draws: Draws, vanishing: float) -> tuple[float, float]
     across = (xs - edge_left) / np.maximum(edge_right - edge_left, 1e-3)
     phase = draws.uniform(0, 9)
     dashed = ((depth + phase) % 9 < 4.5).astype(np.float32)
-    # Coverage in units of the line's own width, so that far lines thin out.
+    # Coverage relative to the width of the line, so that distant lines fade out.
     width = np.maximum(edge_right - edge_left, 1e-3)
     markings = np.zeros_like(across)
     for place, wide, pattern in ((0.04, 0.012, 1.0), (0.96, 0.012, 1.0), (0.5, 0.014, dashed)):
@@ -153,22 +144,22 @@ def _ground(scene: Scene, draws: Draws, vanishing: float) -> tuple[float, float]
     return left, right
 
 
-def _things(scene: Scene, draws: Draws, vanishing: float, road: tuple[float, float]) -> None:
-    """Put objects on the ground, the far ones first."""
-    canvas, size = scene.canvas, scene.canvas.size
+def _paint_objects(scene: Scene, draws: Draws, vanishing: float, road: tuple[float, float]) -> None:
+    """Paint vehicles, people, lamps and signs on the ground, the farthest first."""
+    size = scene.canvas.size
     kinds = ["car"] * draws.integer(1, 3) + ["person"] * draws.integer(1, 4)
     kinds += ["bicycle"] * draws.integer(0, 2) + ["lamp"] * draws.integer(1, 3)
     kinds += ["sign"] * draws.integer(0, 2)
     placed = sorted((draws.uniform(0.10, 0.80) ** 1.3, kind) for kind in kinds)
     glare = scene.condition == "glare"
     if glare:
-        # Nothing stands before the car that glares, and it is near enough to dazzle.
+        # The glaring car comes last, so that nothing hides it, and is near enough to dazzle.
         placed.remove(max(place for place in placed if place[1] == "car"))
         placed.append((max(placed[-1][0], 0.25), "car"))
     for number, (down, kind) in enumerate(placed, start=1):
         y = scene.horizon + down * (size - scene.horizon)
         depth = 4.0 / max(down, 0.02)
-        # One metre at that depth: the camera is 1.5 m above the ground.
+        # Pixels per metre at that depth; the camera is 1.5 m above the ground.
         metre = (y - scene.horizon) / 1.5
         left, right = (vanishing + down * (edge - vanishing) for edge in road)
         middle = (left + right) / 2
@@ -179,36 +170,36 @@ def _things(scene: Scene, draws: Draws, vanishing: float, road: tuple[float, flo
             x = lane + draws.uniform(-0.1, 0.1) * (right - left)
             if glaring:
                 x = min(max(x, 0.15 * size), 0.85 * size)
-            cars.car(canvas, draws, scene.weather, x, y, 1.5 * metre, depth, oncoming, glaring)
+            place = Place(x, y, 1.5 * metre, depth)
+            paint_car(scene, draws, place, oncoming=oncoming, glare=glaring)
         elif kind == "person":
             beside = draws.chance(0.65)
             x = draws.choice((left, right)) if beside else draws.uniform(left, right)
             x = min(max(x + draws.uniform(-0.6, 0.6) * metre, 0.05 * size), 0.95 * size)
-            people.person(
-                canvas, draws, scene.weather, x, y, draws.uniform(1.55, 1.9) * metre, depth
-            )
+            place = Place(x, y, draws.uniform(1.55, 1.9) * metre, depth)
+            paint_person(scene, draws, place)
         elif kind == "bicycle":
             x = min(max(draws.uniform(left, right), 0.08 * size), 0.92 * size)
-            people.bicycle(canvas, draws, scene.weather, x, y, 1.05 * metre, depth)
+            paint_bicycle(scene, draws, Place(x, y, 1.05 * metre, depth))
         elif kind == "lamp":
             x = draws.choice((left - 0.8 * metre, right + 0.8 * metre))
-            on = street.lamp(canvas, draws, scene.weather, x, y, 6.5 * metre, depth)
-            if on is not None:
-                scene.lamps.append(on)
+            lit = paint_lamp(scene, draws, Place(x, y, 6.5 * metre, depth))
+            if lit is not None:
+                scene.lamps.append(lit)
         else:
             x = draws.choice((left - 0.6 * metre, right + 0.6 * metre))
-            street.sign(canvas, draws, scene.weather, x, y, 2.8 * metre, depth)
+            paint_sign(scene, draws, Place(x, y, 2.8 * metre, depth))
 
 
 def illumination(scene: Scene) -> Array:
-    """Return (3, h, w) light that falls on the surfaces; 1 is daylight on white."""
+    """Return the (3, h, w) light that falls on the surfaces; 1 is daylight."""
     canvas, size = scene.canvas, scene.canvas.size
     if not scene.weather.night:
         level = 0.75 if scene.condition == "fog" else 1.0
         return np.full((3, size, size), level, np.float32) * np.float32(0.9)
     light = np.empty((3, size, size), np.float32)
     light[:] = np.array([0.020, 0.021, 0.028], np.float32)[:, None, None]
-    # Our own headlights: a beam that falls off with distance, brightest low and in the middle.
+    # The headlights of the car that carries the cameras: brightest in the middle and close by.
     beam = np.exp(-(((canvas.xs / size - 0.5) / 0.34) ** 2))
     beam *= 1 / (1 + (canvas.depth / 14) ** 2) * (canvas.ys > scene.horizon - 0.06 * size)
     light += np.array([0.62, 0.60, 0.52], np.float32)[:, None, None] * beam

@@ -1,44 +1,20 @@
-"""The air around the objects, and the colours that people and their vehicles wear."""
+"""The weather of a scene: air temperature, daylight and sun."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fusionkit_scenes.canvas import Colour
-
 
 @dataclass(frozen=True)
 class Weather:
-    """The air around the objects.
+    """The weather of a scene.
 
     Attributes:
-        air: Temperature in degrees Celsius.
-        night: Whether lights are on.
-        sunny: How much the sun has heated surfaces, 0 .. 1.
+        air: Air temperature in degrees Celsius.
+        night: Whether it is dark, so that lamps are on.
+        sunny: How much the sun has heated the surfaces, 0 to 1.
     """
 
     air: float
     night: bool
     sunny: float
-
-
-CLOTHES: tuple[Colour, ...] = (
-    (0.06, 0.06, 0.08),
-    (0.10, 0.12, 0.22),
-    (0.30, 0.08, 0.07),
-    (0.35, 0.33, 0.30),
-    (0.08, 0.16, 0.10),
-    (0.55, 0.52, 0.48),
-    (0.12, 0.20, 0.38),
-)
-
-
-PAINTS: tuple[Colour, ...] = (
-    (0.62, 0.62, 0.64),
-    (0.05, 0.05, 0.06),
-    (0.45, 0.05, 0.05),
-    (0.08, 0.14, 0.36),
-    (0.30, 0.31, 0.33),
-    (0.70, 0.68, 0.60),
-    (0.10, 0.26, 0.16),
-)

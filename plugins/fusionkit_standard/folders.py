@@ -25,40 +25,53 @@ FOLDER_NAMES: Mapping[str, tuple[str, ...]] = {
     "infrared": ("infrared", "ir", "thermal", "lwir", "inf"),
     "visible": ("visible", "vi", "vis", "rgb"),
 }
-"""What folders of a modality are usually called, apart from the modality's own name."""
+"""Usual names of the folder of a modality, besides the name of the modality."""
 
 Arrays = Mapping[str, NDArray[np.generic]]
 _STREAMED = 8
-"""How many decoded pairs ``store="stream"`` keeps."""
+"""Number of decoded pairs in memory with ``store="stream"``."""
 
 
 class PairedFolders(Dataset):
-    """Registered images of several modalities, a folder each, paired by stem.
+    """Registered images in one folder per modality, paired by the stems of their file names.
 
-    PNG, JPEG, TIFF and BMP, 8 and 16 bit, grey and colour; of a colour image the luminance is
-    fused. Everything is read once when the data set is built, so that missing partners, unequal
-    sizes and damaged files show before anything else starts.
+    Reads PNG, JPEG, TIFF and BMP images, grey or colour, 8 or 16 bit. Fusion uses the luminance of
+    colour images. All images are read once when the data set is built, so that missing
+    partners, different sizes and damaged files are found before training starts.
 
     Args:
-        modalities: Names of the sources.
-        root: Folder that has a folder for each modality, called by its name or as is usual
+        modalities: Names of the sources; filled in by the run.
+        root: Folder with one folder per modality, named after the modality or by a usual short name
             (``ir``, ``vi``, ...).
-        folders: Instead of ``root``: the folder of each modality.
-        val: Part of the pairs held out for validation: the last ones by name, in one block, as
-            neighbouring names are often neighbouring frames.
-        fold: Which block of that size is held out: 0 the last, 1 the one before it, and so on, for
-            cross-validation.
+        folders: Folder of each modality; give either ``root`` or ``folders``.
+        val: Fraction of the pairs to hold out for validation: the last ones by name, in one block,
+            because neighbouring names are often neighbouring frames of a video.
+        fold: Which block of that size to hold out, for cross-validation: 0 for the last one, 1 for
+            the one before it, and so on.
         patch: Side of the training patches in pixels.
-        stride: Pixels from one patch to the next, from the top left corner on.
-        min_contrast: Patches where (p90 - p10) / p90 of any source is less are left out. Unlike
-            in EMMA's official code, this takes a patch that is black (p90 = 0) for one without
-            contrast; there the NaN of 0 / 0 kept it.
-        store: ``memory`` keeps the decoded images, as integers where the files hold integers;
-            ``stream`` reads them again when needed.
+        stride: Distance between the corners of neighbouring patches in pixels.
+        min_contrast: Skip patches if (p90 - p10) / p90 of any source is smaller, where p10 and p90
+            are percentiles. Skips black patches (p90 = 0), which the official code of EMMA keeps.
+        store: ``memory`` keeps all decoded images in memory; ``stream`` reads them when needed.
 
     Raises:
-        FusionkitError: for folders that can't be found, images without partner, pairs of unequal
-            size, or a file that can't be read.
+        FusionkitError: if a folder is missing, an image has no partner, the images of a pair differ
+            in size, or a file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> import fusionkit as fk
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for folder in ("ir", "vi"):
+        ...         (Path(root) / folder).mkdir()
+        ...         Image.fromarray(np.eye(40, dtype=np.uint8)).save(f"{root}/{folder}/00017.png")
+        ...     data = fk.build("dataset", name="paired-folders", root=root, patch=32)
+        >>> sample = data[0]
+        >>> sample.id, tuple(sample.images["infrared"].shape)
+        ('00017', (1, 40, 40))
     """
 
     name = "paired-folders"
@@ -81,15 +94,17 @@ class PairedFolders(Dataset):
         self.val, self.fold = val, fold
         held_out = self._held_out
         if fold and not held_out:
-            raise FusionkitError("fold: nothing is held out (val: 0), so there are no folds")
+            raise FusionkitError(
+                f"fold: expected 0, because val is 0 and nothing is held out, found {fold}"
+            )
         if fold and (fold + 1) * held_out > len(self.pairs):
             raise FusionkitError(
-                f"fold: {held_out} of {len(self.pairs)} pairs are held out at a time, so the "
-                f"folds are 0 to {len(self.pairs) // held_out - 1}, found {fold}"
+                f"fold: expected 0 to {len(self.pairs) // held_out - 1}, because each fold holds "
+                f"out {held_out} of {len(self.pairs)} pairs, found {fold}"
             )
-        self._kept: OrderedDict[int, Arrays] = OrderedDict()
+        self._cache: OrderedDict[int, Arrays] = OrderedDict()
         self._limit = len(self.pairs) if store == "memory" else _STREAMED
-        # Reading everything finds damaged files now rather than hours into the training.
+        # Read everything once, to find damaged files now and not hours into the training.
         for index in range(len(self.pairs)):
             self._arrays(index)
 
@@ -97,7 +112,7 @@ class PairedFolders(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return a pair, whole, with the chroma of its colour source; IndexError past the end."""
+        """Return a whole pair with the chroma of its colour source; IndexError past the end."""
         arrays = self._arrays(range(len(self.pairs))[index])
         return replace(to_sample(self.pairs[index].id, arrays), bits=_bits(arrays))
 
@@ -110,7 +125,7 @@ class PairedFolders(Dataset):
         return self.pairs[index].paths
 
     def cut(self, index: int, top: int, left: int) -> Sample:
-        """Return the patch of pair ``index`` whose first pixel is at ``top``, ``left``."""
+        """Return the patch of pair ``index`` whose upper left pixel is (``top``, ``left``)."""
         rows, columns = slice(top, top + self.patch), slice(left, left + self.patch)
         arrays = {name: array[rows, columns] for name, array in self._arrays(index).items()}
         return Sample(
@@ -118,17 +133,17 @@ class PairedFolders(Dataset):
         )
 
     def _arrays(self, index: int) -> Arrays:
-        if index not in self._kept:
-            self._kept[index] = _read(self.pairs[index])
-            if len(self._kept) > self._limit:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(index)
-        return self._kept[index]
+        if index not in self._cache:
+            self._cache[index] = _read(self.pairs[index])
+            if len(self._cache) > self._limit:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(index)
+        return self._cache[index]
 
     def splits(self) -> Mapping[str, Sequence[int]]:
-        """Return ``train`` and ``val``.
+        """Return the indices of ``train`` and ``val``.
 
-        At least one pair is for validation unless ``val`` is 0, and one at least for training.
+        Both have at least one pair, unless ``val`` is 0.
         """
         count = len(self.pairs)
         stop = count - self.fold * self._held_out
@@ -142,10 +157,10 @@ class PairedFolders(Dataset):
         return min(max(1, round(self.val * count)), count - 1) if self.val else 0
 
     def patches(self, indices: Sequence[int]) -> Sequence[Sample]:
-        """Return the patches of these pairs that have contrast, cut out when asked for.
+        """Return the patches of these pairs that have enough contrast; they are cut out lazily.
 
         Raises:
-            FusionkitError: if an image is smaller than a patch, or no patch has contrast.
+            FusionkitError: if an image is smaller than a patch, or no patch has enough contrast.
         """
         places: list[tuple[int, int, int]] = []
         side = self.patch
@@ -159,8 +174,8 @@ class PairedFolders(Dataset):
                         places.append((index, top, left))
         if not places and indices:
             raise FusionkitError(
-                f"no patch of the {len(indices)} pairs has the contrast "
-                f"min_contrast={self.min_contrast} in all modalities; lower it"
+                f"no patch of the {len(indices)} pairs has a contrast of min_contrast="
+                f"{self.min_contrast} in all modalities; set min_contrast lower"
             )
         return _Patches(self, places)
 
@@ -170,9 +185,9 @@ class PairedFolders(Dataset):
             return
         fitting = min(height, width) // 16 * 16
         raise FusionkitError(
-            f"{next(iter(pair.paths.values()))} has {height}x{width} pixels, less than a patch of "
-            f"{self.patch}x{self.patch}; "
-            + (f"set patch to {fitting} or less" if fitting else "leave that pair out")
+            f"{next(iter(pair.paths.values()))}: expected at least {self.patch}x{self.patch} "
+            f"pixels, the size of a patch, found {height}x{width}; "
+            + (f"set patch to {fitting} or less" if fitting else "remove the pair")
         )
 
     def _has_contrast(self, patch: Tensor) -> bool:
@@ -182,7 +197,7 @@ class PairedFolders(Dataset):
 
 
 class _Patches(Sequence[Sample]):
-    """Patches by place, cut out of their images one by one."""
+    """Patches that are cut out of their images on access."""
 
     def __init__(self, dataset: PairedFolders, places: Sequence[tuple[int, int, int]]):
         self._dataset = dataset
@@ -218,29 +233,32 @@ def _folders(
 ) -> dict[str, Path]:
     if (root is None) == (folders is None):
         raise FusionkitError(
-            "give either root: a folder that has a folder per modality, or "
-            "folders: {" + ", ".join(f"{m}: PATH" for m in modalities) + "}"
+            "expected either root: a folder with one folder per modality, or folders: {"
+            + ", ".join(f"{m}: PATH" for m in modalities)
+            + "}; found "
+            + ("neither" if root is None else "both")
         )
     if folders is not None:
         if set(folders) != set(modalities):
             raise FusionkitError(
-                f"folders: expected one for each of {', '.join(modalities)}, "
+                f"folders: expected a folder for each of {', '.join(modalities)}, "
                 f"found {', '.join(folders) or 'none'}"
             )
         return {modality: folders[modality] for modality in modalities}
     assert root is not None
     if not root.is_dir():
         raise FusionkitError(f"there is no folder {root}")
-    there = {path.name.casefold(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    present = {path.name.casefold(): path for path in sorted(root.iterdir()) if path.is_dir()}
     found: dict[str, Path] = {}
     for modality in modalities:
         names = [modality.casefold(), *FOLDER_NAMES.get(modality, ())]
-        match = next((there[name] for name in names if name in there), None)
+        match = next((present[name] for name in names if name in present), None)
         if match is None:
             raise FusionkitError(
-                f"{root} has no folder for {modality} (looked for {', '.join(dict.fromkeys(names))}"
-                f"; it has: {', '.join(p.name for p in there.values()) or 'no folders'}); "
-                f"name them with folders: {{{modality}: PATH, ...}}"
+                f"{root}: expected a folder for {modality} named "
+                f"{' or '.join(dict.fromkeys(names))}, found "
+                f"{', '.join(p.name for p in present.values()) or 'no folders'}; "
+                f"give the folders by folders: {{{modality}: PATH, ...}}"
             )
         found[modality] = match
     return found

@@ -1,4 +1,4 @@
-"""Task ``fusion-metrics``: the fused images by fusion metrics, nothing trained."""
+"""Task ``fusion-metrics``: fusion metrics of the fused images, without training."""
 
 from __future__ import annotations
 
@@ -11,11 +11,23 @@ from fusionkit.interfaces import Sample, Task, TaskContext, TaskResult
 
 
 class FusionMetrics(Task):
-    """Score fused images against their sources, image by image; scores are means.
+    """Fusion metrics of the fused images as a task of a benchmark; trains nothing.
+
+    The score of each metric is its mean over the test images.
 
     Args:
-        profile: Whose conventions.
-        metrics: Names of metrics; all of the profile if left out.
+        profile: Evaluation code whose conventions to follow, such as ``cddfuse``.
+        metrics: Names of the metrics; None for all metrics of the profile.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> from fusionkit.interfaces import Sample
+        >>> task = fk.build("task", name="fusion-metrics", metrics=["EN"])
+        >>> checkerboard = torch.tensor([0.0, 1.0]).repeat(1, 8, 4)
+        >>> sources = {"infrared": checkerboard, "visible": checkerboard}
+        >>> task.score([Sample("00017", {**sources, "fused": checkerboard})]).scores
+        {'EN': 1.0}
     """
 
     name = "fusion-metrics"
@@ -27,11 +39,11 @@ class FusionMetrics(Task):
         self._modalities: tuple[str, ...] = ()
 
     def fit(self, train: Sequence[Sample], context: TaskContext) -> None:
-        """Remember the modalities; nothing is trained."""
+        """Remember the names of the sources."""
         self._modalities = context.modalities
 
     def score(self, test: Sequence[Sample]) -> TaskResult:
-        """Return each metric as the mean over the images, and its value for each image."""
+        """Return the mean of each metric, and its value for each image."""
         values: dict[str, dict[str, float]] = {metric.name: {} for metric in self._metrics}
         for sample in test:
             fused = sample.images["fused"][None]

@@ -1,4 +1,4 @@
-"""The fusion metrics as components: name, profile, direction, and the function that computes."""
+"""Fusion metrics as components, each with one function per profile."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fusionkit.functional import metrics as functional
 from fusionkit.interfaces import Images, Metric
 
 Profile = Literal["cddfuse", "tang", "zoo", "vifb", "vfbench", "petrovic"]
-"""Whose conventions a metric can follow; a metric need not be defined in all of them.
+"""Profiles: the evaluation code whose conventions a metric follows. Not every metric has them all.
 
-``cddfuse``: the evaluator of CDDFuse, DDFM and EMMA. ``tang``: the MATLAB code and spreadsheets of
-L. Tang's Image-Fusion. ``zoo``: IVIF_ZOO. ``vifb``: the benchmark VIFB. ``vfbench``: VF-Bench.
-``petrovic``: the formula of the paper on Qabf.
+``cddfuse``: the evaluation code of CDDFuse, DDFM and EMMA. ``tang``: the MATLAB code and
+spreadsheets of L. Tang's Image-Fusion. ``zoo``: IVIF_ZOO. ``vifb``: the benchmark VIFB.
+``vfbench``: VF-Bench. ``petrovic``: the formula in the paper on Qabf.
 """
 
 _OfFused = Callable[[Tensor], Tensor]
@@ -26,7 +26,7 @@ _OfBoth = Callable[[Tensor, Sequence[Tensor]], Tensor]
 
 
 class _Profiled(Metric):
-    """A metric with one function for each profile that it is defined in."""
+    """A metric with one function for each of its profiles."""
 
     higher_is_better = True
     functions: ClassVar[Mapping[str, Callable[..., Tensor]]]
@@ -60,17 +60,15 @@ class _WithSources(_Profiled):
         """Score each image of a batch.
 
         Raises:
-            FusionkitError: if there is no source, or one has another shape than the fused images.
+            FusionkitError: if there is no source, or a source and the fused image differ in shape.
         """
         if not sources:
-            raise FusionkitError(
-                f"the metric {self.name} needs the sources of the fused image, found none"
-            )
+            raise FusionkitError(f"the metric {self.name} needs one source or more, found none")
         for modality, source in sources.items():
             if source.shape != fused.shape:
                 raise FusionkitError(
-                    f"the metric {self.name} expects sources of the shape of the fused images, "
-                    f"{tuple(fused.shape)}, found {tuple(source.shape)} for {modality!r}; "
+                    f"the metric {self.name} expects sources of the same shape as the fused "
+                    f"image, {tuple(fused.shape)}, found {tuple(source.shape)} for {modality!r}; "
                     f"resize or crop one of them"
                 )
         return self.functions[self.profile](
@@ -79,17 +77,17 @@ class _WithSources(_Profiled):
 
 
 def _defined(metric: Metric, profile: str) -> str:
-    """Return the profile; raise FusionkitError if the metric is not defined in it."""
+    """Return the profile; raise FusionkitError if the metric does not have it."""
     if profile not in metric.profiles:
         raise FusionkitError(
-            f"the metric {metric.name} has no profile {profile!r} "
-            f"(it has: {', '.join(metric.profiles)})" + nearest(profile, metric.profiles)
+            f"the metric {metric.name} has the profiles {', '.join(metric.profiles)}, found "
+            f"{profile!r}" + nearest(profile, metric.profiles)
         )
     return profile
 
 
 def _eight_bit(x: Tensor) -> Tensor:
-    """Grey levels 0 .. 255 of the 8-bit image that would be saved."""
+    """Return the grey levels, 0 to 255, of the 8-bit image that would be saved."""
     return (x * 255).round().clamp(0, 255)
 
 
@@ -97,7 +95,18 @@ _ALL = ("cddfuse", "tang", "zoo", "vifb", "vfbench")
 
 
 class EN(_NoReference):
-    """Entropy of the fused image, in bits."""
+    """Entropy of the fused image in bits, 0 to 8; higher is better (Shannon, 1948).
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.tensor([0.0, 1.0]).repeat(1, 1, 8, 4)
+        >>> fk.build("metric", name="EN")(fused, {})
+        tensor([?])
+    """
 
     name = "EN"
     functions: ClassVar = {
@@ -107,14 +116,38 @@ class EN(_NoReference):
 
 
 class SD(_NoReference):
-    """Standard deviation of the fused image, in grey levels; ``vifb`` calls it Variance."""
+    """Standard deviation of the fused image in grey levels (contrast); higher is better.
+
+    The profile ``vifb`` calls it variance.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.tensor([0.0, 1.0]).repeat(1, 1, 8, 4)
+        >>> fk.build("metric", name="SD")(fused, {})
+        tensor([?])
+    """
 
     name = "SD"
     functions: ClassVar = dict.fromkeys(_ALL, functional.standard_deviation)
 
 
 class SF(_NoReference):
-    """Spatial frequency of the fused image, in grey levels per pixel."""
+    """Spatial frequency in grey levels per pixel; higher is better (Eskicioglu and Fisher, 1995).
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.tensor([0.0, 1.0]).repeat(1, 1, 8, 4)
+        >>> fk.build("metric", name="SF")(fused, {})
+        tensor([?])
+    """
 
     name = "SF"
     functions: ClassVar = {
@@ -125,7 +158,18 @@ class SF(_NoReference):
 
 
 class AG(_NoReference):
-    """Average gradient of the fused image, in grey levels per pixel."""
+    """Average gradient in grey levels per pixel; higher is better (Cui et al., 2015).
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.tensor([0.0, 1.0]).repeat(1, 1, 8, 4)
+        >>> fk.build("metric", name="AG")(fused, {})
+        tensor([?])
+    """
 
     name = "AG"
     functions: ClassVar = {
@@ -135,14 +179,43 @@ class AG(_NoReference):
 
 
 class SCD(_WithSources):
-    """Sum of the correlations of differences."""
+    """Sum of the correlations of differences; higher is better (Aslantas and Bendes, AEU 2015).
+
+    Sum over two sources of the correlation between one source and the difference of the fused image
+    and the other source.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="SCD")(fused, sources)
+        tensor([?])
+    """
 
     name = "SCD"
     functions: ClassVar = dict.fromkeys(_ALL, functional.differences_correlation)
 
 
 class VIF(_WithSources):
-    """Visual information fidelity, summed over the sources; their mean in ``vfbench``."""
+    """Visual information fidelity; higher is better (Sheikh and Bovik, IEEE TIP 2006).
+
+    Summed over the sources; their mean in the profile ``vfbench``.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="VIF")(fused, sources)
+        tensor([?])
+    """
 
     name = "VIF"
     functions: ClassVar = {
@@ -153,7 +226,21 @@ class VIF(_WithSources):
 
 
 class MI(_WithSources):
-    """Mutual information with the sources, summed, in nats; in bits in ``tang`` and ``zoo``."""
+    """Mutual information of fused image and sources; higher is better (Qu et al., 2002).
+
+    Summed over the sources. In nats; in bits in the profiles ``tang`` and ``zoo``.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="MI")(fused, sources)
+        tensor([?])
+    """
 
     name = "MI"
     functions: ClassVar = {
@@ -164,7 +251,21 @@ class MI(_WithSources):
 
 
 class Qabf(_WithSources):
-    """Edge information carried over from the sources."""
+    """Edge information transferred from the sources, 0 to 1 (Xydeas and Petrovic, 2000).
+
+    Higher is better. Electronics Letters 36(4), 2000.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="Qabf")(fused, sources)
+        tensor([?])
+    """
 
     name = "Qabf"
     functions: ClassVar = {
@@ -174,7 +275,21 @@ class Qabf(_WithSources):
 
 
 class Nabf(_WithSources):
-    """Edges of the fused image that no source has: artefacts."""
+    """Fusion artefacts: edges that no source has, 0 to 1 (Shreyamsha Kumar, SIViP 2013).
+
+    Lower is better.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="Nabf")(fused, sources)
+        tensor([?])
+    """
 
     name = "Nabf"
     higher_is_better = False
@@ -185,7 +300,21 @@ class Nabf(_WithSources):
 
 
 class SSIM(_WithSources):
-    """Structural similarity with the sources, summed; their mean in ``tang`` and ``vfbench``."""
+    """Structural similarity to the sources; higher is better (Wang et al., IEEE TIP 2004).
+
+    Summed over the sources; their mean in the profiles ``tang`` and ``vfbench``.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="SSIM")(fused, sources)
+        tensor([?])
+    """
 
     name = "SSIM"
     functions: ClassVar = {
@@ -194,7 +323,7 @@ class SSIM(_WithSources):
             ("vifb", "zoo"),
             partial(functional.structural_similarity, window="gaussian", data_range=255.0),
         ),
-        # tang: images of 0 .. 1 with a data range of 1, which is the same.
+        # tang has images in [0, 1] and a data range of 1, which gives the same values.
         **dict.fromkeys(
             ("vfbench", "tang"),
             partial(
@@ -205,7 +334,21 @@ class SSIM(_WithSources):
 
 
 class MSSSIM(_WithSources):
-    """Structural similarity at five scales, summed over the sources; from 176 pixels a side on."""
+    """Structural similarity at five scales (Wang, Simoncelli and Bovik, Asilomar 2003).
+
+    Summed over the sources; higher is better. Images must have at least 176 x 176 pixels.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 192, 192, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="MS-SSIM", profile="zoo")(fused, sources)
+        tensor([?])
+    """
 
     name = "MS-SSIM"
     example: ClassVar = {"profile": "zoo"}
@@ -214,14 +357,38 @@ class MSSSIM(_WithSources):
 
 
 class CC(_WithSources):
-    """Mean correlation with the sources."""
+    """Correlation with the sources, averaged over them, -1 to 1; higher is better.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": 1 - fused}
+        >>> fk.build("metric", name="CC")(fused, sources)
+        tensor([?])
+    """
 
     name = "CC"
     functions: ClassVar = dict.fromkeys(_ALL, functional.correlation)
 
 
 class PSNR(_WithSources):
-    """Peak signal to noise ratio against the sources, in dB."""
+    """Peak signal-to-noise ratio against the sources in dB; higher is better.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="PSNR")(fused, sources)
+        tensor([?])
+    """
 
     name = "PSNR"
     functions: ClassVar = {
@@ -233,7 +400,21 @@ class PSNR(_WithSources):
 
 
 class MSE(_WithSources):
-    """Mean squared error against the sources, in squared grey levels; of 0 .. 1 in ``tang``."""
+    """Mean squared error against the sources in squared grey levels; lower is better.
+
+    In the profiles ``tang`` and ``zoo``, grey levels are in [0, 1].
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="MSE")(fused, sources)
+        tensor([?])
+    """
 
     name = "MSE"
     higher_is_better = False
@@ -259,4 +440,4 @@ METRICS: tuple[type[Metric], ...] = (
     PSNR,
     MSE,
 )
-"""In the order in which tables show them."""
+"""All metrics, in the order of tables."""

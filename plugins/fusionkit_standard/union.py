@@ -1,4 +1,4 @@
-"""Data set ``union``: several data sets as one."""
+"""Data set ``union``: the concatenation of several data sets."""
 
 from __future__ import annotations
 
@@ -14,17 +14,25 @@ from fusionkit.interfaces import Dataset, Sample
 
 
 class Union(Dataset):
-    """Data sets end to end: each keeps its own splits and patches.
+    """Concatenation of several data sets; each keeps its own splits and patches.
 
-    Scene ``07`` of the part ``roadscene`` is called ``roadscene-07``, so that parts may use the
-    same names. A split of the union is that of all parts which have it. Labels are kept if all
+    Scene ``07`` of the part ``roadscene`` is named ``roadscene-07``, so that parts may use the same
+    names. A split of the union contains that split of each part. Masks and boxes are kept if all
     parts have the same classes.
 
     Args:
-        parts: Name -> data set. The patches they train on must have one size.
+        parts: Name -> data set. Their training patches must have the same size.
 
     Raises:
-        FusionkitError: if there is no part, or (when training) patches differ in size.
+        FusionkitError: if there are no parts, or, when patches are drawn, if these differ in size.
+
+    Example:
+        >>> import fusionkit as fk
+        >>> scenes = {"name": "scenes", "size": 32, "train": 2, "val": 1}
+        >>> parts = {"a": scenes, "b": {**scenes, "seed": 1}}
+        >>> data = fk.build("dataset", name="union", parts=parts)
+        >>> len(data), data.splits()
+        (6, {'train': [0, 1, 3, 4], 'val': [2, 5]})
     """
 
     name = "union"
@@ -48,28 +56,28 @@ class Union(Dataset):
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Sample:
-        """Return a scene under the name of its part; IndexError past the end."""
+        """Return scene ``index``, named after its part; IndexError past the end."""
         name, part, within = self._place(range(len(self))[index])
         return self._named(name, part[within])
 
     def id(self, index: int) -> str:
-        """Return ``PART-SCENE``."""
+        """Return the name ``PART-SCENE`` of scene ``index``."""
         name, part, within = self._place(index)
         return f"{name}-{part.id(within)}"
 
     def files(self, index: int) -> Mapping[str, Path]:
-        """Return the files of scene ``index``, if it comes from files."""
+        """Return the files of scene ``index`` by modality; empty if it has none."""
         _, part, within = self._place(index)
         return part.files(within)
 
     def group(self, index: int) -> str | None:
-        """Return the sequence of scene ``index`` within its part, if known."""
+        """Return the sequence of scene ``index``, named after its part; None if unknown."""
         name, part, within = self._place(index)
         group = part.group(within)
         return None if group is None else f"{name}-{group}"
 
     def splits(self) -> Mapping[str, Sequence[int]]:
-        """Return each split that any part has, part after part."""
+        """Return each split that any part has, in the order of the parts."""
         found: dict[str, list[int]] = {"train": [], "val": []}
         for first, part in zip(self._starts(), self.parts.values(), strict=True):
             for split, indices in part.splits().items():
@@ -77,7 +85,7 @@ class Union(Dataset):
         return found
 
     def patches(self, indices: Sequence[int]) -> Sequence[Sample]:
-        """Return the patches that each part draws from its own scenes.
+        """Return the patches that the parts draw from their own scenes.
 
         Raises:
             FusionkitError: if parts draw patches of different sizes.
@@ -95,8 +103,8 @@ class Union(Dataset):
         if len(set(sizes.values())) > 1:
             described = ", ".join(f"{name} {h}x{w}" for name, (h, w) in sizes.items())
             raise FusionkitError(
-                f"the parts train on patches of different sizes ({described}); "
-                f"give them one `patch` or `size`"
+                f"parts: expected training patches of one size, found {described}; "
+                f"set the same `patch` or `size` for all parts"
             )
         return _Chained(drawn)
 
@@ -120,7 +128,7 @@ class Union(Dataset):
 
 
 class _Renamed(Sequence[Sample]):
-    """Patches of one part, made when asked for."""
+    """Patches of one part, renamed on access."""
 
     def __init__(self, union: Union, name: str, patches: Sequence[Sample]):
         self._union, self.name, self._patches = union, name, patches
@@ -133,7 +141,7 @@ class _Renamed(Sequence[Sample]):
 
 
 class _Chained(Sequence[Sample]):
-    """Patches of all parts, one part after the other."""
+    """Patches of all parts, concatenated."""
 
     def __init__(self, parts: Sequence[Sequence[Sample]]):
         self._parts = parts

@@ -31,7 +31,9 @@ sensors: {infrared: {name: unet, width: 2}, visible: {name: unet, width: 2}}
 backbone: {name: ufuser, channels: [4, 8], heads: 4}
 transforms: [{name: shift, count: 1}, {name: reflect, count: 1}]
 losses: [{name: sensing}, {name: equivariance, weight: 0.1}]
-stages: [{name: train-backbone, epochs: 2, batch_size: 2, optimizer: {lr: 1.0e-3}}]
+stages:
+  - {name: train-sensors, epochs: 1}
+  - {name: train-backbone, epochs: 2, batch_size: 2, optimizer: {lr: 1.0e-3}}
 """
 
 
@@ -44,7 +46,7 @@ def trained(tmp_path):
         plugins = load_installed_plugins()
         loaded = load_config(tmp_path / "crossed.yaml", overrides, plugins)
         run = run_pipeline(loaded, plugins, tmp_path / "run")
-        return run.backbone().state_dict(), fk.load(run.folder).state_dict()
+        return run.components.build_backbone().state_dict(), fk.load(run.folder).state_dict()
 
     return train
 

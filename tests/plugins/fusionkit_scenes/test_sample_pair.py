@@ -1,4 +1,4 @@
-"""``python -m fusionkit_scenes`` writes a pair that ``fusionkit fuse`` takes."""
+"""``python -m fusionkit_scenes`` writes a pair of images for ``fusionkit fuse``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fusionkit_scenes import __main__ as command
 from fusionkit_scenes.dataset import Scenes
 
 
-def test_it_writes_what_the_cameras_of_the_scene_see(tmp_path, monkeypatch, capsys):
+def test_writes_the_images_of_both_cameras(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["fusionkit_scenes", str(tmp_path / "pair")])
     assert command.main() == 0
     infrared, visible = (tmp_path / "pair" / name for name in ("infrared", "visible"))
@@ -24,7 +24,7 @@ def test_it_writes_what_the_cameras_of_the_scene_see(tmp_path, monkeypatch, caps
     )
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, monkeypatch, capsys):
+def test_folder_that_cannot_be_created_gives_an_error_of_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setattr("sys.argv", ["fusionkit_scenes", str(tmp_path / "file")])
     assert command.main() == 2

@@ -1,4 +1,4 @@
-"""Rendered scenes: reproducible, consistent with their labels, complementary."""
+"""Rendered scenes are reproducible, match their labels, and differ between modalities."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def samples():
     return [scenes[index] for index in range(40)]
 
 
-def test_a_scene_follows_from_seed_and_index_alone():
+def test_a_scene_depends_on_seed_and_index_only():
     one, other = Scenes(size=64, seed=3)[7], Scenes(size=64, train=9, val=1, seed=3)[7]
     for modality in ("infrared", "visible"):
         assert torch.equal(one.images[modality], other.images[modality])
     assert torch.equal(one.mask, other.mask)
     assert not torch.equal(one.images["visible"], Scenes(size=64, seed=4)[7].images["visible"])
     assert not torch.equal(one.images["visible"], Scenes(size=64, seed=3)[8].images["visible"])
-    # drawing numbers leaves the global generator alone
+    # rendering does not use the global generator
     torch.manual_seed(0)
     first = torch.rand(1)
     torch.manual_seed(0)
@@ -33,7 +33,7 @@ def test_a_scene_follows_from_seed_and_index_alone():
     assert torch.equal(torch.rand(1), first)
 
 
-def test_splits_are_disjoint_and_complete():
+def test_splits_are_disjoint_and_cover_all_scenes():
     scenes = Scenes(train=5, val=3)
     splits = scenes.splits()
     assert len(scenes) == 8
@@ -42,7 +42,7 @@ def test_splits_are_disjoint_and_complete():
         scenes[8]
 
 
-def test_images_are_eight_bit_in_range(samples):
+def test_images_have_eight_bit_levels_in_the_unit_range(samples):
     for sample in samples[:8]:
         assert set(sample.images) == {"infrared", "visible"}
         for image in sample.images.values():
@@ -56,7 +56,7 @@ def test_images_are_eight_bit_in_range(samples):
         assert torch.allclose(split_chroma(rgb)[0], sample.images["visible"], atol=1e-5)
 
 
-def test_every_condition_and_class_turns_up(samples):
+def test_all_conditions_and_classes_occur(samples):
     assert {s.id.split("-")[0] for s in samples} == {"day", "night", "fog", "glare"}
     seen = set(torch.cat([s.mask.flatten() for s in samples]).unique().tolist())
     assert seen == set(range(len(CLASSES)))
@@ -64,13 +64,13 @@ def test_every_condition_and_class_turns_up(samples):
     assert kinds == {0.0, 1.0, 2.0}
 
 
-def test_no_two_scenes_of_a_seed_are_drawn_from_the_same_numbers():
+def test_every_index_has_its_own_generator_seed():
     assert len({_mix(0, index) for index in range(300_000)}) == 300_000
     assert max(_mix(2**31 - 1, index) for index in range(1000)) < 2**32
 
 
-def test_glare_dazzles_the_visible_camera():
-    """An oncoming car's headlights shine several times as bright as any other lamp."""
+def test_only_glaring_headlights_are_very_bright():
+    """Glaring headlights are several times as bright as all other lamps."""
     scenes = Scenes(size=128, train=160)
     glaring = [s for s in map(scenes.__getitem__, range(160)) if s.id.startswith("glare")]
     others = [s for s in map(scenes.__getitem__, range(60)) if not s.id.startswith("glare")]
@@ -81,7 +81,7 @@ def test_glare_dazzles_the_visible_camera():
     assert all((s.latent["glow"][0] > 6).sum() == 0 for s in others)
 
 
-def test_boxes_hold_pixels_of_their_class(samples):
+def test_boxes_fit_tightly_around_pixels_of_their_class(samples):
     for sample in samples:
         size = sample.mask.shape[-1]
         for kind, cx, cy, w, h in sample.boxes.tolist():
@@ -91,12 +91,12 @@ def test_boxes_hold_pixels_of_their_class(samples):
             assert 0 <= top < bottom <= size
             inside = sample.mask[top:bottom, left:right]
             label = CLASSES.index(BOX_CLASSES[int(kind)])
-            # the box touches its object on all four sides
+            # the object touches all four sides of its box
             for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]):
                 assert (edge == label).any()
 
 
-def test_persons_in_the_dark_are_seen_by_their_heat(samples):
+def test_people_in_the_dark_have_more_contrast_in_the_infrared(samples):
     def contrast(image, mask):
         return (image[mask].mean() - image[~mask].mean()).abs() / image.std()
 
@@ -111,8 +111,8 @@ def test_persons_in_the_dark_are_seen_by_their_heat(samples):
     assert infrared > 2 * visible
 
 
-def test_markings_are_seen_by_their_paint(samples):
-    """White paint on the road reflects six times as much and is hardly warmer."""
+def test_road_markings_have_more_contrast_in_the_visible_image(samples):
+    """White paint reflects six times as much as asphalt and has almost the same temperature."""
     ratios = []
     for sample in samples:
         road = sample.mask == CLASSES.index("road")
@@ -128,7 +128,7 @@ def test_markings_are_seen_by_their_paint(samples):
     assert torch.stack(ratios).median() > 2
 
 
-def test_latent_maps_are_physical(samples):
+def test_latent_maps_have_plausible_physical_values(samples):
     for sample in samples[:8]:
         assert 230 < sample.latent["temperature"].min() < sample.latent["temperature"].max() < 380
         assert 0 <= sample.latent["albedo"].min() <= sample.latent["albedo"].max() <= 1
@@ -137,10 +137,10 @@ def test_latent_maps_are_physical(samples):
 
 
 @pytest.mark.parametrize("size", [32, 64, 160])
-def test_other_sizes(size):
+def test_size_sets_the_shape_of_the_images(size):
     assert Scenes(size=size)[0].images["visible"].shape == (1, size, size)
 
 
-def test_sizes_that_no_network_takes_are_refused():
-    with pytest.raises(FusionkitError, match="size: expected a multiple of 16, found 100"):
+def test_sizes_must_be_multiples_of_16():
+    with pytest.raises(FusionkitError, match=r"size.*16.*100"):
         fk.build("dataset", name="scenes", size=100)

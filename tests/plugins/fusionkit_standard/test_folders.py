@@ -1,4 +1,4 @@
-"""The data set of paired folders: what it finds, holds out, cuts, and refuses."""
+"""Data set ``paired-folders``: pairing, splits, patches and errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def picture(dtype: type = np.uint8, channels: int = 1, size=(40, 53), seed: int 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Twelve pairs of noise: grey infrared, coloured visible, sizes 40x53 and up."""
+    """Return a folder with twelve pairs of noise: grey infrared, colour visible, 40x53 and up."""
     for name in ("IR", "vi"):
         (tmp_path / name).mkdir()
     for seed in range(12):
@@ -40,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("store", ["memory", "stream"])
-def test_whole_samples_have_luminance_and_chroma(root: Path, store):
+def test_samples_have_luminance_and_chroma(root: Path, store):
     dataset = PairedFolders(BOTH, root=root, store=store)
     assert isinstance(dataset, Dataset)
     assert len(dataset) == 12
@@ -65,7 +65,7 @@ def test_whole_samples_have_luminance_and_chroma(root: Path, store):
     assert len(list(dataset)) == 12  # type: ignore[call-overload]
 
 
-def test_grey_stored_as_rgb_has_no_chroma_and_deep_files_say_so(tmp_path: Path):
+def test_grey_stored_as_rgb_has_no_chroma_and_bits_are_those_of_the_files(tmp_path: Path):
     for name in BOTH:
         (tmp_path / name).mkdir()
     ir = picture(np.uint16)
@@ -86,20 +86,20 @@ def test_validation_is_the_last_block_by_name(root: Path, val, held_out):
     assert list(splits["train"]) == list(range(12 - held_out))
 
 
-def test_folds_hold_each_pair_out_once(root: Path):
+def test_each_pair_is_held_out_by_one_fold(root: Path):
     folds = [PairedFolders(BOTH, root=root, val=0.25, fold=fold).splits() for fold in range(4)]
     assert list(folds[1]["val"]) == [6, 7, 8]
     assert sorted(index for splits in folds for index in splits["val"]) == list(range(12))
     for splits in folds:
         assert sorted([*splits["train"], *splits["val"]]) == list(range(12))
-    with pytest.raises(FusionkitError, match=r"3 of 12 pairs .* folds are 0 to 3, found 4"):
+    with pytest.raises(FusionkitError, match=r"fold.*0 to 3.*found 4"):
         PairedFolders(BOTH, root=root, val=0.25, fold=4)
-    with pytest.raises(FusionkitError, match=r"nothing is held out \(val: 0\)"):
+    with pytest.raises(FusionkitError, match=r"fold.*val is 0"):
         PairedFolders(BOTH, root=root, val=0, fold=1)
 
 
 @pytest.mark.parametrize("store", ["memory", "stream"])
-def test_patches_lie_on_the_grid_and_are_cut_exactly(root: Path, store):
+def test_patches_are_cut_on_a_grid(root: Path, store):
     dataset = PairedFolders(BOTH, root=root, patch=16, stride=12, store=store)
     patches = dataset.patches([0, 11])
     places = [
@@ -120,7 +120,7 @@ def test_patches_lie_on_the_grid_and_are_cut_exactly(root: Path, store):
         patches[len(places)]
 
 
-def test_stride_200_is_the_official_grid(tmp_path: Path):
+def test_stride_200_gives_the_official_grid(tmp_path: Path):
     for name in BOTH:
         (tmp_path / name).mkdir()
         write_image(tmp_path / name / "a.png", picture(size=(328, 500)))
@@ -129,12 +129,12 @@ def test_stride_200_is_the_official_grid(tmp_path: Path):
 
 
 @pytest.mark.parametrize("low", BOTH)
-def test_patches_without_contrast_in_either_source_are_left_out(tmp_path: Path, low):
+def test_patches_without_contrast_in_a_source_are_skipped(tmp_path: Path, low):
     for name in BOTH:
         (tmp_path / name).mkdir()
         image = picture(size=(32, 80)) // 2 + 100
         if name == low:
-            image[:, 0:16] = 0  # black: the official code's NaN
+            image[:, 0:16] = 0  # black, NaN in the official code
             image[:, 16:32] = 200  # flat
             image[:, 32:48] = np.where(np.arange(16) % 2, 190, 200)  # 5 percent
             image[:, 48:64] = np.where(np.arange(16) % 2, 150, 200)  # 25 percent
@@ -144,14 +144,12 @@ def test_patches_without_contrast_in_either_source_are_left_out(tmp_path: Path, 
     loose = PairedFolders(BOTH, root=tmp_path, patch=16, stride=16, min_contrast=0)
     assert {p.crop[1] for p in loose.patches([0]) if p.crop} == {16, 32, 48, 64}
     strict = PairedFolders(BOTH, root=tmp_path, patch=16, stride=16, min_contrast=0.99)
-    with pytest.raises(
-        FusionkitError, match=r"no patch of the 1 pairs .*min_contrast=0\.99.*lower"
-    ):
+    with pytest.raises(FusionkitError, match=r"min_contrast=0\.99"):
         strict.patches([0])
     assert len(strict.patches([])) == 0
 
 
-def test_the_contrast_is_numpys_percentiles(root: Path):
+def test_contrast_matches_the_percentiles_of_numpy(root: Path):
     dataset = PairedFolders(BOTH, root=root, patch=16, stride=8, min_contrast=0.66)
     kept = {(p.id, p.crop) for p in dataset.patches(range(12))}
     expected = set()
@@ -171,25 +169,25 @@ def test_the_contrast_is_numpys_percentiles(root: Path):
     assert kept == expected
 
 
-def test_an_image_smaller_than_a_patch_is_named(root: Path):
+def test_image_smaller_than_a_patch_is_named(root: Path):
     dataset = PairedFolders(BOTH, root=root, patch=64)
-    message = r"IR/00\.png has 40x53 pixels, less than a patch of 64x64; set patch to 32 or less"
+    message = r"IR/00\.png.*64x64.*40x53.*patch to 32"
     with pytest.raises(FusionkitError, match=message):
         dataset.patches([0])
 
 
 @pytest.mark.parametrize("store", ["memory", "stream"])
-def test_a_damaged_file_shows_when_the_data_set_is_built(root: Path, store):
+def test_damaged_file_is_found_when_the_data_set_is_built(root: Path, store):
     path = root / "vi" / "11.bmp"
     path.write_bytes(path.read_bytes()[:999])
-    with pytest.raises(FusionkitError, match=r"vi/11\.bmp is damaged"):
+    with pytest.raises(FusionkitError, match=r"vi/11\.bmp"):
         PairedFolders(BOTH, root=root, store=store)
 
 
 @pytest.mark.parametrize(
     ("value", "message"), [(np.nan, "1 pixels that are NaN"), (300.0, "0 to 300")]
 )
-def test_float_files_that_are_no_images_show_too(root: Path, value, message):
+def test_invalid_float_file_is_found_when_the_data_set_is_built(root: Path, value, message):
     (root / "IR" / "05.png").unlink()
     image = np.zeros((45, 53), np.float32)
     image[1, 1] = value
@@ -198,16 +196,16 @@ def test_float_files_that_are_no_images_show_too(root: Path, value, message):
         PairedFolders(BOTH, root=root)
 
 
-def test_memory_holds_integers_and_stream_a_few_pairs(root: Path):
-    kept = PairedFolders(BOTH, root=root)._kept
+def test_memory_keeps_integers_and_stream_keeps_few_pairs(root: Path):
+    kept = PairedFolders(BOTH, root=root)._cache
     assert len(kept) == 12
     assert all(a.dtype == np.uint8 for arrays in kept.values() for a in arrays.values())
     stream = PairedFolders(BOTH, root=root, store="stream")
     assert [stream[i].id for i in range(12)] == [f"{i:02}" for i in range(12)]
-    assert len(stream._kept) == 8
+    assert len(stream._cache) == 8
 
 
-def test_it_can_be_sent_to_worker_processes(root: Path):
+def test_data_set_can_be_sent_to_worker_processes(root: Path):
     patches = PairedFolders(BOTH, root=root, patch=16, store="stream").patches([0, 1])
     again = pickle.loads(pickle.dumps(patches))
     assert torch.equal(again[1].images["visible"], patches[1].images["visible"])
@@ -225,35 +223,32 @@ def test_usual_folder_names_are_found(tmp_path: Path, infrared, visible):
     assert [path.parent.name for path in pair.paths.values()] == [infrared, visible]
 
 
-def test_folders_can_be_named(root: Path):
+def test_folders_can_be_given_by_modality(root: Path):
     dataset = PairedFolders(("hot", "day"), folders={"day": root / "vi", "hot": root / "IR"})
     assert list(dataset[0].images) == ["hot", "day"]
 
 
-def test_folders_that_cannot_be_found(root: Path, tmp_path: Path):
-    message = (
-        r"has no folder for mri \(looked for mri; it has: IR, vi\); name them with folders: "
-        r"\{mri: PATH"
-    )
+def test_missing_folders_raise(root: Path, tmp_path: Path):
+    message = r"folder for mri.*found IR, vi.*\{mri: PATH"
     with pytest.raises(FusionkitError, match=message):
         PairedFolders(("mri", "pet"), root=root)
-    with pytest.raises(FusionkitError, match=r"no folder for infrared .*it has: no folders"):
+    with pytest.raises(FusionkitError, match=r"folder for infrared.*found no folders"):
         PairedFolders(BOTH, root=root / "vi")
-    with pytest.raises(FusionkitError, match=r"there is no folder .*nowhere"):
+    with pytest.raises(FusionkitError, match="nowhere"):
         PairedFolders(BOTH, root=root / "nowhere")
-    with pytest.raises(FusionkitError, match=r"give either root.*infrared: PATH, visible: PATH"):
+    with pytest.raises(FusionkitError, match=r"root.*infrared: PATH, visible: PATH.*neither"):
         PairedFolders(BOTH)
-    with pytest.raises(FusionkitError, match="give either root"):
+    with pytest.raises(FusionkitError, match=r"root.*both"):
         PairedFolders(BOTH, root=root, folders={"infrared": root, "visible": root})
-    expected = "folders: expected one for each of infrared, visible, found infrared, day"
+    expected = r"folders: .*infrared, visible.*found infrared, day"
     with pytest.raises(FusionkitError, match=expected):
         PairedFolders(BOTH, folders={"infrared": root / "IR", "day": root / "vi"})
     (root / "IR" / "03.png").unlink()
-    with pytest.raises(FusionkitError, match=r"1 image has no partner .*: 03 \(no infrared\)"):
+    with pytest.raises(FusionkitError, match=r"03 \(no infrared\)"):
         PairedFolders(BOTH, root=root)
 
 
-def test_real_road_scenes(data_root: Path):
+def test_real_road_scenes_have_patches_and_colour(data_root: Path):
     dataset = PairedFolders(BOTH, root=data_root / "roadscene", store="stream")
     splits = dataset.splits()
     assert len(splits["train"]) + len(splits["val"]) == len(dataset)
@@ -265,7 +260,7 @@ def test_real_road_scenes(data_root: Path):
 
 
 @pytest.mark.parametrize("pair", ["mri_ct", "mri_pet", "mri_spect"])
-def test_real_medical_images(data_root: Path, pair):
+def test_real_medical_images_have_the_colour_of_their_modality(data_root: Path, pair):
     dataset = PairedFolders(tuple(pair.split("_")), root=data_root / "harvard" / pair)
     sample = dataset[0]
     assert set(sample.images) == set(pair.split("_"))

@@ -1,4 +1,4 @@
-"""The metrics as components: quantisation, profiles, direction, and what they refuse."""
+"""Metrics as components: quantization, profiles, direction and errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fused(sources) -> torch.Tensor:
     return 0.4 * sources["infrared"] + 0.6 * sources["visible"]
 
 
-def test_all_are_there_and_follow_the_contract():
+def test_all_metrics_are_registered_and_keep_the_contract():
     assert [cls.name for cls in METRICS if cls.by_default] == NAMES
     for cls in METRICS:
         if "cddfuse" not in cls.profiles:
@@ -47,7 +47,7 @@ def test_all_are_there_and_follow_the_contract():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_scores_the_image_that_would_be_saved(name, fused, sources):
+def test_score_is_that_of_the_saved_image(name, fused, sources):
     metric = BY_NAME[name]()
     value = metric(fused, sources)
     assert value.shape == (2,)
@@ -59,21 +59,21 @@ def test_scores_the_image_that_would_be_saved(name, fused, sources):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_values_outside_the_range_are_saved_clipped(name, fused, sources):
+def test_values_outside_the_range_are_clipped(name, fused, sources):
     metric = BY_NAME[name]()
     wide = fused * 3 - 1
     assert torch.equal(metric(wide, sources), metric(wide.clamp(0, 1), sources))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_inputs_are_left_as_they_were(name, fused, sources):
+def test_inputs_are_not_modified(name, fused, sources):
     before = fused.clone(), {m: x.clone() for m, x in sources.items()}
     BY_NAME[name]()(fused, sources)
     assert torch.equal(fused, before[0])
     assert all(torch.equal(sources[m], before[1][m]) for m in sources)
 
 
-def test_mean_squared_error_and_correlation_are_those_of_torchmetrics(fused, sources):
+def test_mean_squared_error_and_correlation_match_torchmetrics(fused, sources):
     f, a, b = ((x * 255).round().double() for x in (fused, sources["infrared"], sources["visible"]))
     for k in range(2):
         flat = [x[k].flatten() for x in (f, a, b)]
@@ -86,7 +86,7 @@ def test_mean_squared_error_and_correlation_are_those_of_torchmetrics(fused, sou
         assert float(BY_NAME["SCD"]()(fused, sources)[k]) == pytest.approx(float(scd))
 
 
-def test_psnr_is_that_of_skimage_with_the_fused_peak(fused, sources):
+def test_psnr_matches_skimage_with_the_peak_of_the_fused_image(fused, sources):
     f = (fused[0, 0] * 255).round().double().numpy()
     one = {"infrared": sources["infrared"][:1]}
     a = (one["infrared"][0, 0] * 255).round().double().numpy()
@@ -94,7 +94,7 @@ def test_psnr_is_that_of_skimage_with_the_fused_peak(fused, sources):
     assert float(BY_NAME["PSNR"]()(fused[:1], one)[0]) == pytest.approx(expected)
 
 
-def test_mutual_information_is_that_of_skimage_normalized(fused, sources):
+def test_mutual_information_matches_skimage(fused, sources):
     f = (fused[0, 0] * 255).round().numpy()
     total = 0.0
     for source in sources.values():
@@ -108,7 +108,7 @@ def test_mutual_information_is_that_of_skimage_normalized(fused, sources):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 60))
-def test_bounds_and_order_of_sources(seed, smooth, size):
+def test_scores_are_in_bounds_and_ignore_the_order_of_the_sources(seed, smooth, size):
     generator = torch.Generator().manual_seed(seed)
     side = 40 + size
     small = torch.rand(3, 1, 1, max(2, side // smooth), side, generator=generator)
@@ -129,26 +129,26 @@ def test_bounds_and_order_of_sources(seed, smooth, size):
     assert forward["MSE"] >= 0
 
 
-def test_an_unknown_profile_is_refused_with_the_nearest_one():
-    with pytest.raises(FusionkitError, match=r"EN has no profile 'cddfus'.*did you mean 'cddfuse'"):
+def test_unknown_profile_raises_and_suggests_the_nearest():
+    with pytest.raises(FusionkitError, match=r"EN.*'cddfus'.*'cddfuse'"):
         BY_NAME["EN"](profile="cddfus")  # type: ignore[arg-type]
 
 
-def test_sources_of_another_size_are_refused(fused, sources):
+def test_sources_of_another_size_raise(fused, sources):
     sources["visible"] = sources["visible"][..., :-1]
-    message = r"\(2, 1, 48, 57\), found \(2, 1, 48, 56\) for 'visible'; resize or crop"
+    message = r"\(2, 1, 48, 57\).*\(2, 1, 48, 56\).*'visible'"
     with pytest.raises(FusionkitError, match=message):
         BY_NAME["CC"]()(fused, sources)
 
 
-def test_a_metric_of_both_needs_sources(fused):
-    with pytest.raises(FusionkitError, match="MI needs the sources of the fused image, found none"):
+def test_metric_with_sources_needs_a_source(fused):
+    with pytest.raises(FusionkitError, match="MI"):
         BY_NAME["MI"]()(fused, {})
     assert BY_NAME["EN"]()(fused, {}).shape == (2,)
 
 
 @pytest.mark.parametrize("profile", ["tang", "zoo", "vifb", "vfbench", "petrovic"])
-def test_every_profile_scores_and_is_repeatable(profile, fused, sources):
+def test_every_profile_gives_finite_scores(profile, fused, sources):
     found = [cls for cls in METRICS if profile in cls.profiles and cls.by_default]
     assert found
     for cls in found:
@@ -157,8 +157,8 @@ def test_every_profile_scores_and_is_repeatable(profile, fused, sources):
         assert cls(profile=profile).profile == profile
 
 
-def test_the_published_spreadsheet_is_profile_tang(data_root):
-    """Eight metrics to 1e-6, Qabf to 0.01; its VIF and SD don't follow their own formulas."""
+def test_profile_tang_matches_the_published_spreadsheet(data_root):
+    """Eight metrics match to 1e-6, Qabf to 0.01; VIF and SD there do not follow their formulas."""
     published: dict[tuple[str, str], dict[str, float]] = {}
     with (data_root / "reference" / "tno_metrics.csv").open() as file:
         for row in csv.DictReader(file):

@@ -1,4 +1,4 @@
-"""The transform groups of DeepInverse (deepinv.transform) for the equivariance loss."""
+"""Transform groups of DeepInverse (deepinv.transform) for the equivariance loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FUSIONKIT_API = 1
 
 @hookimpl
 def fusionkit_components() -> Iterable[type[Component]]:
-    """Return the groups; deepinv itself is imported when one of them is built."""
+    """Return the groups; building one imports deepinv."""
     from fusionkit_deepinv.diffeomorphism import Diffeomorphism
     from fusionkit_deepinv.moves import Reflect, Rotate, Shift
     from fusionkit_deepinv.projective import (

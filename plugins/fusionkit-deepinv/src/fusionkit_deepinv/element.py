@@ -1,4 +1,4 @@
-"""An element of a group: a transform of deepinv with its parameters drawn."""
+"""Base class of all elements: a transform of deepinv with fixed parameters."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from fusionkit.interfaces import TransformElement
 from fusionkit_deepinv.library import quiet
 
 Parameters = Mapping[str, Any]
-"""Argument of ``transform`` -> tensor, as deepinv's ``get_params`` draws them for one image."""
+"""Argument of ``transform`` -> tensor, as ``get_params`` of deepinv draws them for one image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Element(TransformElement):
-    """A transform of deepinv, applied with the same parameters to every image.
+    """A transform of deepinv that applies the same parameters to every image.
 
     Attributes:
-        parameters: As drawn.
-        options: What the transform is built with.
-        inverted: Whether it is the inverse of what was drawn.
+        parameters: Parameters of the transform, as drawn.
+        options: Arguments that the transform is built with.
+        inverted: Whether this is the inverse of the transform with these parameters.
     """
 
     parameters: Parameters
@@ -36,33 +36,38 @@ class Element(TransformElement):
     exact = False
 
     def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Transform all images and channels alike."""
+        """Transform all images and channels in the same way."""
         b, c, h, w = x.shape
-        # deepinv draws for each image; the batch as channels of one image can't differ.
+        # deepinv has parameters per image, so pass the batch as the channels of one image.
         with quiet():
-            return self._moved(x.reshape(1, b * c, h, w)).reshape(x.shape).to(x.dtype)
+            return self._transform(x.reshape(1, b * c, h, w)).reshape(x.shape).to(x.dtype)
 
     def inverse(self) -> Self:
         """Return the element that undoes this one, up to resampling."""
         return replace(self, inverted=not self.inverted)
 
     def valid(self, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
-        """Mark the pixels all of whose neighbours in x that were interpolated are inside of x."""
+        """Mark the pixels that were interpolated from pixels inside the image only."""
         with quiet():
-            ones = self._moved(torch.ones(1, 1, *size), outside="zeros")[0, 0]
-        # Bicubic weights are negative at two of four neighbours: without one of them it's above 1.
+            ones = self._transform(torch.ones(1, 1, *size), outside="zeros")[0, 0]
+        # Some bicubic weights are negative, so a sum without them can also exceed 1.
         return (ones - 1).abs() < 1e-4
 
     @abstractmethod
-    def _moved(self, image: Tensor, outside: str = "reflection") -> Tensor:
-        """Transform one image (1, c, h, w), with zeros or its mirror image outside."""
+    def _transform(self, image: Tensor, outside: str = "reflection") -> Tensor:
+        """Transform one image (1, c, h, w).
+
+        Args:
+            image: The image.
+            outside: Values outside the image: ``reflection`` or ``zeros``.
+        """
 
 
-def on_square(image: Tensor, outside: str) -> Tensor:
-    """Pad to a square with the image in the middle.
+def pad_to_square(image: Tensor, outside: str) -> Tensor:
+    """Pad an image to a square, with the image in the centre.
 
-    deepinv takes height for width in the centre of its homographies and in the grid of its scaling,
-    which makes no difference in squares and nonsense elsewhere.
+    deepinv 0.5.0 confuses height and width in the centre of its homographies and in the grid of its
+    scaling. This does not matter for square images.
     """
     h, w = image.shape[-2:]
     side = max(h, w)
@@ -73,14 +78,14 @@ def on_square(image: Tensor, outside: str) -> Tensor:
     return F.pad(image, (left, columns - left, top, rows - top))
 
 
-def off_square(image: Tensor, like: Tensor) -> Tensor:
-    """Undo ``on_square``."""
+def crop_square(image: Tensor, like: Tensor) -> Tensor:
+    """Crop a square to the size of ``like``: the inverse of ``pad_to_square``."""
     h, w = like.shape[-2:]
     return crop(image, (h, w))
 
 
-def plain(parameters: Parameters, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Return the parameters as tensors without deepinv's notion of their negative."""
+def plain_tensors(parameters: Parameters, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Return the parameters as plain tensors, because deepinv redefines their negation."""
     return {
         key: value.detach().as_subclass(torch.Tensor).to(device)
         for key, value in parameters.items()

@@ -1,4 +1,4 @@
-"""What all groups share: drawing different elements, none of them the identity."""
+"""Base class of all groups: draws different elements, none of them the identity."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from torch import Generator
 
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import TransformElement, TransformGroup
-from fusionkit_deepinv.element import Element, plain
+from fusionkit_deepinv.element import Element, plain_tensors
 from fusionkit_deepinv.library import deepinv_module
 
 _ATTEMPTS = 1000
-"""Draws per element before giving up."""
+"""Number of draws per element before giving up."""
 
-LEAST_MOVE = 0.1
-"""Pixels that some pixel must move by; what moves them by less is as good as the identity."""
+MIN_MOVE = 0.1
+"""Smallest largest displacement in pixels; an element that moves less counts as the identity."""
 
-LEAST_VALID = 0.1
-"""Part of the image that an element with resampling must leave valid, and bring back."""
+MIN_VALID = 0.1
+"""Smallest fraction of the image that an element, and its inverse, must keep valid."""
 
 
 class Group(TransformGroup):
-    """A group of deepinv's."""
+    """A transform group of deepinv.
+
+    Raises:
+        FusionkitError: if deepinv is not installed.
+    """
 
     library = "deepinv.transform"
-    """The module that its transform is in; looked for when the group is built."""
+    """Module of deepinv that has the transform; imported when the group is built."""
 
     def __init__(self) -> None:
         deepinv_module(self.library)
@@ -39,12 +43,13 @@ class Group(TransformGroup):
         """Draw ``count`` different elements for images of ``size`` (h, w).
 
         Raises:
-            FusionkitError: if there are not that many, or hardly any keeps enough of the image.
+            FusionkitError: if ``count`` is more than ``order(size)``, or too few of the elements
+                drawn move the image and keep enough of it.
         """
-        there = self.order(size)
-        if there is not None and count > there:
+        order = self.order(size)
+        if order is not None and count > order:
             raise FusionkitError(
-                f"{self.name}: expected a count of at most {there} for images of "
+                f"{self.name}: expected a count of at most {order} for images of "
                 f"{size[0]}x{size[1]} pixels, found {count}"
             )
         drawn: dict[Hashable, TransformElement] = {}
@@ -57,40 +62,43 @@ class Group(TransformGroup):
                 drawn.setdefault(key, element)
         if len(drawn) < count:
             raise FusionkitError(
-                f"{self.name}: of {_ATTEMPTS * count} draws for images of {size[0]}x{size[1]} "
-                f"pixels, {len(drawn)} differ, move pixels and keep {LEAST_VALID:.0%} of the "
-                f"image, expected {count}; change the ranges"
+                f"{self.name}: expected {count} different elements that move pixels and keep "
+                f"{MIN_VALID:.0%} of an image of {size[0]}x{size[1]} pixels, found {len(drawn)} in "
+                f"{_ATTEMPTS * count} draws; change the ranges"
             )
         return list(drawn.values())
 
     def order(self, size: tuple[int, int]) -> int | None:
-        """Return the number of elements without the identity, None if they are uncountable."""
+        """Return the number of elements for images of ``size`` (h, w), without the identity.
+
+        None means that there is no limit, which is the default.
+        """
         return None
 
     @abstractmethod
     def _draw(self, size: tuple[int, int], generator: Generator) -> Element:
-        """Draw one element, perhaps the identity."""
+        """Draw one element; it may be the identity."""
 
     def _key(self, element: Any, size: tuple[int, int]) -> Hashable | None:
-        """Return what tells the element from others, None if it is useless or the identity."""
+        """Return a key that is equal for equal elements; None for useless ones and the identity."""
         if not moves_and_keeps(element, size):
             return None
         return tuple((key, *value.flatten().tolist()) for key, value in element.parameters.items())
 
 
-def drawn_by(transform: Any, size: tuple[int, int], generator: Generator) -> dict[str, Any]:
-    """Return the parameters that a transform of deepinv draws for one image."""
+def draw_parameters(transform: Any, size: tuple[int, int], generator: Generator) -> dict[str, Any]:
+    """Return the parameters that a transform of deepinv draws for one image of ``size``."""
     transform.rng = generator
-    return plain(transform.get_params(torch.empty(1, 1, *size)))
+    return plain_tensors(transform.get_params(torch.empty(1, 1, *size)))
 
 
 def moves_and_keeps(element: Element, size: tuple[int, int]) -> bool:
-    """Return whether it moves a valid pixel, and enough survives both it and its inverse."""
+    """Return whether an element moves a valid pixel and keeps enough of the image, both ways."""
     valid, back = element.valid(size), element.inverse()
-    if valid.float().mean().item() < LEAST_VALID:
+    if valid.float().mean().item() < MIN_VALID:
         return False
     sides = (torch.arange(float(side)) for side in size)
     places = torch.stack(torch.meshgrid(*sides, indexing="ij"))[None]
     moved = (element.apply(places) - places)[..., valid].abs().max().item()
     survives = back.valid(size) & (back.apply(valid[None, None].float())[0, 0] > 1 - 1e-4)
-    return moved > LEAST_MOVE and survives.float().mean().item() >= LEAST_VALID
+    return moved > MIN_MOVE and survives.float().mean().item() >= MIN_VALID

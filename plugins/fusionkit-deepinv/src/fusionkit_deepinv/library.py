@@ -1,4 +1,4 @@
-"""deepinv, imported where it is used, and quiet about what is not its users' to mend."""
+"""Import of deepinv when it is needed, without its warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fusionkit.errors import FusionkitError
 
 
 def deepinv_module(name: str) -> ModuleType:
-    """Import a module of deepinv.
+    """Import and return a module of deepinv.
 
     Raises:
         FusionkitError: if deepinv is not installed.
@@ -24,14 +24,14 @@ def deepinv_module(name: str) -> ModuleType:
         if (error.name or "").partition(".")[0] != "deepinv":
             raise
         raise FusionkitError(
-            "the groups deepinv-... need deepinv, which is not installed; "
+            "the transforms deepinv-* need deepinv, which is not installed; "
             "run: pip install fusionkit-deepinv"
         ) from None
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide warnings, such as those of the meshgrids of deepinv and libcpab."""
+    """Hide warnings of deepinv and libcpab, which a user of fusionkit cannot fix."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Groups of projective maps: what a pinhole camera sees when it turns, zooms or is replaced."""
+"""Projective transforms: what a pinhole camera sees when it rotates, zooms or moves."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from fusionkit.errors import FusionkitError
-from fusionkit_deepinv.element import Element, off_square, on_square
-from fusionkit_deepinv.group import Group, drawn_by
+from fusionkit_deepinv.element import Element, crop_square, pad_to_square
+from fusionkit_deepinv.group import Group, draw_parameters
 from fusionkit_deepinv.library import deepinv_module
 
 Degrees = Annotated[float, Field(ge=0, le=180)]
@@ -24,22 +24,22 @@ _MODULE = "deepinv.transform.projective"
 
 @dataclass(frozen=True, eq=False)
 class Projected(Element):
-    """A projective map; see ``Homography``."""
+    """A projective transform; see ``Homography``."""
 
-    def _moved(self, image: Tensor, outside: str = "reflection") -> Tensor:
-        # Double precision, which deepinv computes in, does not exist on Apple's GPUs.
-        square = on_square(image.cpu() if image.device.type == "mps" else image, outside)
+    def _transform(self, image: Tensor, outside: str = "reflection") -> Tensor:
+        # deepinv uses double precision, which GPUs of Apple do not have.
+        square = pad_to_square(image.cpu() if image.device.type == "mps" else image, outside)
         made = deepinv_module(_MODULE).Homography(
             padding=outside, device=str(square.device), **self.options
         )
         move = made.inverse if self.inverted else made.transform
-        return off_square(move(square, **self.parameters), image).to(image.device)
+        return crop_square(move(square, **self.parameters), image).to(image.device)
 
 
 class _Projective(Group):
     library = _MODULE
     transform: str
-    """The class of deepinv's that draws."""
+    """Class of deepinv.transform.projective that draws the parameters."""
 
     def __init__(self, interpolation: Interpolation, **ranges: float):
         super().__init__()
@@ -47,30 +47,41 @@ class _Projective(Group):
         widest = {key: 1.0 if key.endswith("_min") else 0.0 for key in ranges}
         if ranges == widest:
             raise FusionkitError(
-                f"{self.name}: nothing is left to draw from; widen one of {', '.join(ranges)}"
+                f"{self.name}: expected a range with more than one value; widen one of "
+                f"{', '.join(ranges)}"
             )
 
     def _draw(self, size: tuple[int, int], generator: Generator) -> Projected:
         made: Any = getattr(deepinv_module(_MODULE), self.transform)(**self.ranges)
-        return Projected(drawn_by(made, size, generator), {"interpolation": self.interpolation})
+        return Projected(
+            draw_parameters(made, size, generator), {"interpolation": self.interpolation}
+        )
 
 
 class Homography(_Projective):
-    """Homographies by their geometry, deepinv's ``Homography``.
+    """Homographies: rotations of the camera, zooms, shifts, skews (``Homography`` of deepinv).
 
-    Turning and tilting are those of a camera with a focal length of 100 pixels, whatever the size
-    of the image. deepinv's own ranges (180 degrees, half the size, a skew of 50) mostly leave
-    nothing of the image; elements that leave less than a tenth are drawn again.
+    The camera has a focal length of 100 pixels, for images of any size. The default ranges are
+    narrower than those of deepinv (180 degrees, half the size, a skew of 50), which often move
+    the whole image out of sight. Elements that leave less than a tenth of it are drawn again.
 
     Args:
-        theta_max: Largest pan and tilt, in degrees.
-        theta_z_max: Largest rotation in the plane, in degrees.
-        zoom_factor_min: Smallest zoom, up to 1.
-        shift_max: Largest shift as a part of half the height and width.
-        skew_max: Largest skew, in pixels per focal length of 100.
-        x_stretch_factor_min: Smallest stretch of the width, up to 1.
-        y_stretch_factor_min: Smallest stretch of the height, up to 1.
-        interpolation: How pixels between pixels are made.
+        theta_max: Largest pan and tilt angle in degrees.
+        theta_z_max: Largest rotation in the image plane in degrees.
+        zoom_factor_min: Smallest zoom factor; the largest is 1.
+        shift_max: Largest shift as a fraction of half the height and width.
+        skew_max: Largest skew in pixels, for a focal length of 100 pixels.
+        x_stretch_factor_min: Smallest stretch of the width; the largest is 1.
+        y_stretch_factor_min: Smallest stretch of the height; the largest is 1.
+        interpolation: How to interpolate between pixels.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> group = fk.build("transform", name="deepinv-homography")
+        >>> element, = group.sample(1, (32, 48), torch.Generator().manual_seed(0))
+        >>> tuple(element.apply(torch.rand(2, 1, 32, 48)).shape)
+        (2, 1, 32, 48)
     """
 
     name = "deepinv-homography"
@@ -100,16 +111,24 @@ class Homography(_Projective):
 
 
 class Affine(_Projective):
-    """Affine maps: rotation, zoom, shift, skew and stretch; deepinv's ``Affine``.
+    """Affine transforms: rotation, zoom, shift, skew and stretch (``Affine`` of deepinv).
 
     Args:
-        theta_z_max: Largest rotation, in degrees.
-        zoom_factor_min: Smallest zoom, up to 1.
-        shift_max: Largest shift as a part of half the height and width.
-        skew_max: Largest skew, in pixels per focal length of 100.
-        x_stretch_factor_min: Smallest stretch of the width, up to 1.
-        y_stretch_factor_min: Smallest stretch of the height, up to 1.
-        interpolation: How pixels between pixels are made.
+        theta_z_max: Largest rotation in degrees.
+        zoom_factor_min: Smallest zoom factor; the largest is 1.
+        shift_max: Largest shift as a fraction of half the height and width.
+        skew_max: Largest skew in pixels, for a focal length of 100 pixels.
+        x_stretch_factor_min: Smallest stretch of the width; the largest is 1.
+        y_stretch_factor_min: Smallest stretch of the height; the largest is 1.
+        interpolation: How to interpolate between pixels.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> group = fk.build("transform", name="deepinv-affine")
+        >>> element, = group.sample(1, (32, 48), torch.Generator().manual_seed(0))
+        >>> tuple(element.apply(torch.rand(2, 1, 32, 48)).shape)
+        (2, 1, 32, 48)
     """
 
     name = "deepinv-affine"
@@ -137,13 +156,21 @@ class Affine(_Projective):
 
 
 class Similarity(_Projective):
-    """Rotations, zooms and shifts; deepinv's ``Similarity``.
+    """Similarities: rotations, zooms and shifts (``Similarity`` of deepinv).
 
     Args:
-        theta_z_max: Largest rotation, in degrees.
-        zoom_factor_min: Smallest zoom, up to 1.
-        shift_max: Largest shift as a part of half the height and width.
-        interpolation: How pixels between pixels are made.
+        theta_z_max: Largest rotation in degrees.
+        zoom_factor_min: Smallest zoom factor; the largest is 1.
+        shift_max: Largest shift as a fraction of half the height and width.
+        interpolation: How to interpolate between pixels.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> group = fk.build("transform", name="deepinv-similarity")
+        >>> element, = group.sample(1, (32, 48), torch.Generator().manual_seed(0))
+        >>> tuple(element.apply(torch.rand(2, 1, 32, 48)).shape)
+        (2, 1, 32, 48)
     """
 
     name = "deepinv-similarity"
@@ -165,12 +192,20 @@ class Similarity(_Projective):
 
 
 class Euclidean(_Projective):
-    """Rotations and shifts; deepinv's ``Euclidean``.
+    """Euclidean transforms: rotations and shifts (``Euclidean`` of deepinv).
 
     Args:
-        theta_z_max: Largest rotation, in degrees.
-        shift_max: Largest shift as a part of half the height and width.
-        interpolation: How pixels between pixels are made.
+        theta_z_max: Largest rotation in degrees.
+        shift_max: Largest shift as a fraction of half the height and width.
+        interpolation: How to interpolate between pixels.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> group = fk.build("transform", name="deepinv-euclidean")
+        >>> element, = group.sample(1, (32, 48), torch.Generator().manual_seed(0))
+        >>> tuple(element.apply(torch.rand(2, 1, 32, 48)).shape)
+        (2, 1, 32, 48)
     """
 
     name = "deepinv-euclidean"
@@ -186,12 +221,22 @@ class Euclidean(_Projective):
 
 
 class PanTiltRotate(_Projective):
-    """Rotations of the camera in space, deepinv's ``PanTiltRotate`` (see ``deepinv-homography``).
+    """Rotations of the camera: pan, tilt and roll (``PanTiltRotate`` of deepinv).
+
+    The camera has a focal length of 100 pixels.
 
     Args:
-        theta_max: Largest pan and tilt, in degrees.
-        theta_z_max: Largest rotation in the plane, in degrees.
-        interpolation: How pixels between pixels are made.
+        theta_max: Largest pan and tilt angle in degrees.
+        theta_z_max: Largest rotation in the image plane in degrees.
+        interpolation: How to interpolate between pixels.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> group = fk.build("transform", name="deepinv-pan-tilt-rotate")
+        >>> element, = group.sample(1, (32, 48), torch.Generator().manual_seed(0))
+        >>> tuple(element.apply(torch.rand(2, 1, 32, 48)).shape)
+        (2, 1, 32, 48)
     """
 
     name = "deepinv-pan-tilt-rotate"

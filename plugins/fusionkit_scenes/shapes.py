@@ -1,0 +1,107 @@
+"""Anti-aliased shapes, painted onto a canvas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusionkit_scenes.canvas import Array, Canvas, Surface
+
+
+@dataclass(frozen=True)
+class Brush:
+    """Paints shapes of one class at one distance.
+
+    Attributes:
+        canvas: The maps to paint onto.
+        label: Class of the shapes, one of ``CLASSES``.
+        depth: Distance from the camera in metres.
+
+    Example:
+        >>> canvas = Canvas(16, np.zeros((2, 16, 16), np.float32))
+        >>> Brush(canvas, "sign", 20.0).ellipse(8, 8, 4, 4, Surface((0.9, 0.1, 0.1), 15.0))
+        >>> canvas.depth[8, 8], canvas.depth[0, 0]
+        (np.float32(20.0), np.float32(1000.0))
+    """
+
+    canvas: Canvas
+    label: str
+    depth: float
+
+    def box(
+        self,
+        left: float,
+        top: float,
+        right: float,
+        bottom: float,
+        surface: Surface,
+        *,
+        round_by: float = 0.0,
+    ) -> None:
+        """Paint a rectangle; ``round_by`` is the radius of its corners in pixels."""
+        window = self.canvas.window(left, top, right, bottom)
+        if window is None:
+            return
+        ys, xs, corner = window
+        dx = np.abs(xs - (left + right) / 2) - (right - left) / 2 + round_by
+        dy = np.abs(ys - (top + bottom) / 2) - (bottom - top) / 2 + round_by
+        distance = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(
+            np.maximum(dx, dy), 0
+        )
+        self._paint(distance - round_by, corner, surface)
+
+    def ellipse(
+        self, x: float, y: float, rx: float, ry: float, surface: Surface, *, ring: float = 0.0
+    ) -> None:
+        """Paint an ellipse, or only a ring of a width of ``ring`` pixels along its border."""
+        window = self.canvas.window(x - rx, y - ry, x + rx, y + ry)
+        if window is None:
+            return
+        ys, xs, corner = window
+        rx, ry = max(rx, 0.5), max(ry, 0.5)
+        distance = (np.hypot((xs - x) / rx, (ys - y) / ry) - 1) * min(rx, ry)
+        if ring:
+            distance = np.abs(distance + ring / 2) - ring / 2
+        self._paint(distance, corner, surface)
+
+    def line(
+        self, start: tuple[float, float], end: tuple[float, float], width: float, surface: Surface
+    ) -> None:
+        """Paint a line with round ends from one (x, y) to another."""
+        (x0, y0), (x1, y1) = start, end
+        half = max(width / 2, 0.35)
+        window = self.canvas.window(
+            min(x0, x1) - half, min(y0, y1) - half, max(x0, x1) + half, max(y0, y1) + half
+        )
+        if window is None:
+            return
+        ys, xs, corner = window
+        dx, dy = x1 - x0, y1 - y0
+        along = np.clip(((xs - x0) * dx + (ys - y0) * dy) / max(dx * dx + dy * dy, 1e-6), 0, 1)
+        distance = np.hypot(xs - x0 - along * dx, ys - y0 - along * dy) - half
+        self._paint(distance, corner, surface)
+
+    def trapezoid(
+        self,
+        top: float,
+        bottom: float,
+        upper: tuple[float, float],
+        lower: tuple[float, float],
+        surface: Surface,
+    ) -> None:
+        """Paint a trapezoid; ``upper`` and ``lower`` are the (left, right) of its level edges."""
+        window = self.canvas.window(min(upper[0], lower[0]), top, max(upper[1], lower[1]), bottom)
+        if window is None:
+            return
+        ys, xs, corner = window
+        t = np.clip((ys - top) / max(bottom - top, 1e-3), 0, 1)
+        left = upper[0] + t * (lower[0] - upper[0])
+        right = upper[1] + t * (lower[1] - upper[1])
+        distance = np.maximum.reduce([left - xs, xs - right, top - ys, ys - bottom])
+        self._paint(distance, corner, surface)
+
+    def _paint(self, distance: Array, corner: tuple[int, int], surface: Surface) -> None:
+        """Paint a shape given the signed distance of each pixel to its border, in pixels."""
+        coverage = np.minimum(np.maximum(0.5 - distance, 0, dtype=np.float32), 1)
+        self.canvas.paint(coverage, corner, surface, self.label, self.depth)
