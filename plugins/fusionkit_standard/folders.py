@@ -68,7 +68,8 @@ class PairedFolders(Dataset):
         ...     for folder in ("ir", "vi"):
         ...         (Path(root) / folder).mkdir()
         ...         Image.fromarray(np.eye(40, dtype=np.uint8)).save(f"{root}/{folder}/00017.png")
-        ...     data = fk.build("dataset", name="paired-folders", root=root, patch=32)
+        ...     names = ("infrared", "visible")
+        ...     data = fk.build("dataset", name="paired-folders", modalities=names, root=root)
         >>> sample = data[0]
         >>> sample.id, tuple(sample.images["infrared"].shape)
         ('00017', (1, 40, 40))

@@ -27,6 +27,7 @@ LOSSES = [e.cls for e in OWN if e.cls.kind == "loss"]
 CROSSED = """\
 name: crossed
 data: {name: scenes, size: 64, train: 2, val: 1}
+teacher: [{name: average}]
 sensors: {infrared: {name: unet, width: 2}, visible: {name: unet, width: 2}}
 backbone: {name: ufuser, channels: [4, 8], heads: 4}
 transforms: [{name: shift, count: 1}, {name: reflect, count: 1}]
@@ -46,7 +47,9 @@ def trained(tmp_path):
         plugins = load_installed_plugins()
         loaded = load_config(tmp_path / "crossed.yaml", overrides, plugins)
         run = run_pipeline(loaded, plugins, tmp_path / "run")
-        return run.components.build_backbone().state_dict(), fk.load(run.folder).state_dict()
+        return run.context().components.build_backbone().state_dict(), fk.load(
+            run.folder
+        ).state_dict()
 
     return train
 
