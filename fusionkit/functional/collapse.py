@@ -178,9 +178,10 @@ def verdict(
         made_up: Mean of ``unexplained``.
 
     Example:
-        >>> found = verdict({"infrared": 0.9, "visible": 0.1}, {"infrared": 1, "visible": 0}, 0.1)
+        >>> gradients, intensities = {"ir": 0.9, "vi": 0.1}, {"ir": 1.0, "vi": 0.0}
+        >>> found = verdict(gradients, intensities, 0.1)
         >>> found.problem.partition(":")[0]
-        'fusion has collapsed onto infrared'
+        'fusion has collapsed onto ir'
     """
     weakest = min(gradients, key=lambda name: gradients[name])
     strongest = max(gradients, key=lambda name: gradients[name])

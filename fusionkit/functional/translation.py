@@ -49,7 +49,7 @@ def estimate_shift(
     Example:
         >>> noise = torch.rand(1, 1, 96, 96, generator=torch.Generator().manual_seed(0))
         >>> image = F.avg_pool2d(noise, 3, stride=1, padding=1)[0]
-        >>> rows, columns = estimate_shift(image, translate(image, rows=0, columns=4))
+        >>> rows, columns = estimate_shift(image, translate(image, rows=0.0, columns=4.0))
         >>> round(rows), round(columns)
         (0, -4)
     """
@@ -76,7 +76,7 @@ def translate(image: Float[Tensor, "c h w"], rows: float, columns: float) -> Flo
     A whole number of pixels copies them unchanged.
 
     Example:
-        >>> translate(torch.tensor([[[0.0, 0.5, 1.0]]]), rows=0, columns=1)
+        >>> translate(torch.tensor([[[0.0, 0.5, 1.0]]]), rows=0.0, columns=1.0)
         tensor([[[0.0000, 0.0000, 0.5000]]])
     """
     for dim, shift in ((-2, rows), (-1, columns)):

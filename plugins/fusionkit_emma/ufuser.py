@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Backbone, Images, Modalities
+from fusionkit.interfaces import Backbone, Images, Modalities, check_modalities, ordered_sources
 from fusionkit_emma.initialization import init_as_average
 from fusionkit_emma.restormer import RestormerCNNBlock, conv3, run
 
@@ -55,10 +55,6 @@ class UFuser(Backbone):
         init: Literal["random", "average", "exact-average"] = "random",
     ):
         super().__init__()
-        if len(modalities) < 2 or len(set(modalities)) < len(modalities):
-            raise FusionkitError(
-                f"ufuser fuses two or more different modalities, found {list(modalities)}"
-            )
         if wrong := [c for c in channels if c < 1 or c % heads]:
             raise FusionkitError(
                 f"ufuser: each of channels must be a multiple of heads={heads}, "
@@ -68,7 +64,7 @@ class UFuser(Backbone):
             raise FusionkitError(
                 f"ufuser: branches are 'global' and 'local', found {sorted(unknown)[0]!r}"
             )
-        self.modalities = tuple(modalities)
+        self.modalities = check_modalities(self.name, modalities)
         self.stride = 2 ** (len(channels) - 1)
         scales = range(1, len(channels) + 1)
         self.scales = len(channels)
@@ -108,15 +104,9 @@ class UFuser(Backbone):
         Raises:
             FusionkitError: if a modality that the network was built for is missing.
         """
-        if missing := [name for name in self.modalities if name not in sources]:
-            raise FusionkitError(
-                f"ufuser was built for {', '.join(self.modalities)}; "
-                f"missing {', '.join(missing)} among the sources {', '.join(sources)}"
-            )
         parts = self._modules
         per_scale: list[list[Tensor]] = [[] for _ in range(self.scales)]
-        for letter, modality in zip(self._letters(), self.modalities, strict=True):
-            x = sources[modality]
+        for letter, x in zip(self._letters(), ordered_sources(self, sources), strict=True):
             for scale in range(1, self.scales + 1):
                 x = run(parts[f"{letter}_en_{scale}"], x)
                 per_scale[scale - 1].append(x)

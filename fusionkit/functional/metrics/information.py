@@ -40,13 +40,13 @@ def mutual_information(
     Args:
         fused: (b, 1, h, w), 0 .. 255.
         sources: Images of the same shape.
-        base: Of the logarithm: e for nats (``cddfuse``), 2 for bits.
+        base: Base of the logarithm: e for nats (``cddfuse``), 2 for bits.
         saturated: Count the levels 254 and 255 as one in the joint histogram, as ``tang`` does: it
             adds 1 to unsigned bytes.
 
     Example:
         >>> ramp = torch.arange(256.0).view(1, 1, 16, 16)
-        >>> mutual_information(ramp, [ramp, ramp], base=2).item()
+        >>> mutual_information(ramp, [ramp, ramp], base=2.0).item()
         16.0
     """
     f = _levels(fused)
