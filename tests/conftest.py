@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,17 @@ def data_root() -> Path:
     if not (root / "tno").is_dir():
         pytest.skip(f"{NO_IMAGES}: {root / 'tno'} does not exist; set FUSIONKIT_DATA")
     return root
+
+
+@pytest.fixture(autouse=True)
+def _forget_plugin_files() -> Iterator[None]:
+    """Keep plugin files that a test loads from the tests after it."""
+    before = os.environ.get("FUSIONKIT_PLUGIN_FILES")
+    yield
+    if before is None:
+        os.environ.pop("FUSIONKIT_PLUGIN_FILES", None)
+    else:
+        os.environ["FUSIONKIT_PLUGIN_FILES"] = before
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

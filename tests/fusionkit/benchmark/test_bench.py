@@ -389,7 +389,9 @@ def test_a_method_without_a_result_is_named(tmp_path):
     text = SUITE.replace(
         "tasks:", f"  theirs: {{backbone: {{name: folder, root: {folder}}}}}\ntasks:"
     )
-    with pytest.raises(FusionkitError, match=r"methods.theirs: the folder .* has no result for"):
+    with pytest.raises(
+        FusionkitError, match=r"methods.theirs: the folder .* has no fused image for"
+    ):
         bench(tmp_path, text)
 
 
