@@ -149,7 +149,7 @@ def unexplained(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the measures say of a set of fused images.
+    """Conclusion from the measures of a set of fused images.
 
     Attributes:
         shares: Mean share of each source's gradients.
@@ -169,7 +169,7 @@ def verdict(
 ) -> Verdict:
     """Judge the mean measures of a set of images.
 
-    A set, not an image: a good method may well copy one source where the other shows nothing.
+    Judges a set, not one image: a good method may copy one source where the other shows nothing.
 
     Args:
         gradients: Modality -> mean of ``shares``.

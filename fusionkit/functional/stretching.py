@@ -15,10 +15,10 @@ Stretch = Literal["none", "minmax"]
 def stretched(image: Float[Tensor, "*b h w"], how: Stretch) -> Float[Tensor, "*b h w"]:
     """Return the image, with ``minmax`` linearly mapped so that it spans 0 to 1.
 
-    It moves EN, SD, SF and AG, so say which was used. An image of one value becomes 0.
+    It changes EN, SD, SF and AG, so state whether it was used. A constant image becomes 0.
 
     Args:
-        image: One image; its least and largest values are taken over all of it.
+        image: One image; its extremes are taken over all pixels.
         how: ``none`` or ``minmax``.
 
     Example:

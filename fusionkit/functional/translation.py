@@ -59,7 +59,7 @@ def estimate_shift(
     far = torch.ones_like(scores, dtype=torch.bool)
     far[max(0, row - _NEAR) : row + _NEAR + 1, max(0, column - _NEAR) : column + _NEAR + 1] = False
     peak, others = scores[row, column], scores[far]
-    at_end = not (0 < row < 2 * limit and 0 < column < 2 * limit)  # the true peak may be beyond
+    at_end = not (0 < row < 2 * limit and 0 < column < 2 * limit)  # the true peak may lie outside
     if at_end or peak < _LEAST_PEAK or others.numel() < 2:
         return None
     if peak - others.max() <= _LEAST_LEAD * others.std():
@@ -106,7 +106,7 @@ def _orientations(image: Tensor) -> Tensor:
     x = F.pad(image[None], (radius,) * 4, mode="replicate")
     x = F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[0, 0]
     gy, gx = torch.gradient(x)
-    # The outermost pixels see the padding.
+    # The outermost pixels depend on the padding.
     for g in (gx, gy):
         g[[0, -1]] = 0
         g[:, [0, -1]] = 0

@@ -1,4 +1,4 @@
-"""Trained fusers as ONNX, for programs without Python or PyTorch."""
+"""Export of trained backbones to ONNX, for programs without Python or PyTorch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["export_onnx"]
 
 TOLERANCE = 1e-3
-"""A written network may differ from PyTorch's by so much at most, of the range [0, 1]."""
+"""Largest difference to PyTorch's result that is accepted, in units of the range [0, 1]."""
 
 AXES = "fusionkit_axes"
 BEFORE = "fusionkit_before"
@@ -98,7 +98,7 @@ def _check_installed() -> None:
 
 
 class _Positional(nn.Module):
-    """A backbone whose sources are arguments by position, as exporters want them."""
+    """A backbone that takes its sources as positional arguments, as exporters require."""
 
     def __init__(self, backbone: Backbone, names: tuple[str, ...]):
         super().__init__()
@@ -106,13 +106,13 @@ class _Positional(nn.Module):
         self.names = names
 
     def forward(self, *images: Tensor) -> Tensor:
-        """Fuse images in the order of the names."""
+        """Fuse images that are given in the order of the names."""
         fused = self.backbone(dict(zip(self.names, images, strict=True)))
         return fused.float().clamp(0, 1)
 
 
 def _network(backbone: Backbone, names: tuple[str, ...]) -> onnx.ModelProto:
-    """Return the network alone: h and w must be multiples of its stride."""
+    """Return the network without padding: h and w must be multiples of its stride."""
     side = backbone.stride * max(4, -(-32 // backbone.stride))
     dim = torch.export.Dim
     shape = {
@@ -147,7 +147,7 @@ def _network(backbone: Backbone, names: tuple[str, ...]) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what the exporter says of its own names for sizes, and of nodes it leaves alone."""
+    """Suppress the exporter's messages about its names of sizes and about unchanged nodes."""
     logger = logging.getLogger("onnxscript")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -166,7 +166,7 @@ def _padded(name: str) -> str:
 def _with_padding(
     model: onnx.ModelProto, backbone: Backbone, names: tuple[str, ...]
 ) -> onnx.ModelProto:
-    """Put padding by reflection before the network, and cropping after it."""
+    """Add padding by reflection before the network and cropping after it."""
     from onnx import TensorProto, checker, helper
 
     def ints(name: str, *values: int) -> onnx.TensorProto:
@@ -230,7 +230,7 @@ def _with_padding(
 
 
 def _compare(backbone: Backbone, path: Path, names: tuple[str, ...]) -> None:
-    """Hold the file against PyTorch on a size that must be padded, and that it was not traced at.
+    """Compare the file with PyTorch at a size that needs padding and was not used for tracing.
 
     Raises:
         FusionkitError: if they differ.

@@ -20,7 +20,7 @@ Symmetry = Literal["none", "reflect", "d4"]
 
 
 class Symmetrized(Backbone):
-    """x -> mean over the group's elements g of g^-1 F(g x), which commutes with all of them.
+    """The mean of g^-1 F(g x) over all elements g of a group, which commutes with each of them.
 
     Averaging over a group is the Reynolds operator; for pixels it is test-time augmentation. It
     costs as many passes as the group has elements, 4 or 8.
@@ -39,7 +39,7 @@ class Symmetrized(Backbone):
         self.stride = backbone.stride
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
-        """Fuse a batch (b, 1, h, w) as often as the group has elements, and average."""
+        """Fuse a batch (b, 1, h, w) once for each element of the group, and average."""
         return torch.stack(
             [
                 undo_dihedral(
@@ -50,12 +50,12 @@ class Symmetrized(Backbone):
         ).mean(dim=0)
 
     def fuse(self, sample: Sample) -> Float[Tensor, "1 h w"]:
-        """Fuse one sample of any size: the padding too must be the same from all sides."""
+        """Fuse one sample of any size; the padding must be symmetric as well."""
         total: Tensor | None = None
         for element in self.elements:
             images = {name: dihedral(x, *element) for name, x in sample.images.items()}
             fused = self.backbone.fuse(replace(sample, images=images))
-            # In float64, so that the order of the sum does not show.
+            # float64, so that the order of the sum does not matter.
             part = undo_dihedral(fused, *element).double()
             total = part if total is None else total + part
         assert total is not None
@@ -63,7 +63,7 @@ class Symmetrized(Backbone):
 
 
 def symmetrized(backbone: Backbone, group: Symmetry) -> Backbone:
-    """Return the backbone averaged over a group, itself for ``none``.
+    """Return the backbone averaged over a group, or the backbone itself for ``none``.
 
     Raises:
         FusionkitError: for another group, or a backbone that needs more than the pixels, such as

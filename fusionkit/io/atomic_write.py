@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever reads half of one."""
+"""Atomic writing: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["atomic_write", "locked", "make_folder", "write_json", "write_text"]
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path of the same suffix beside ``path``; rename it into place at the end.
+    """Yield a temporary path beside ``path`` with the same suffix; rename it at the end.
 
     Raises:
         FusionkitError: if the folder can't be written, or the disk is full.
@@ -43,7 +43,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes private files; give this one the permissions of any other new file.
+        # mkstemp creates private files; use the permissions of other new files.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
@@ -57,7 +57,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
+    """Write a text file atomically.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +70,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all.
+    """Write a JSON file atomically.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, and check that files can be written there.
+    """Create a folder and its parents, and check that it can be written.
 
     Raises:
         FusionkitError: if it is a file, or can't be made or written.
@@ -105,11 +105,11 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path, busy: str | None = None) -> Iterator[None]:
-    """Hold a lock file that one process at a time can hold; it is free again if that one dies.
+    """Hold a lock file, which only one process can hold; it is released if the process dies.
 
     Args:
         path: The lock file, in a folder that is there.
-        busy: What to say if another process holds it; it is waited for if left out.
+        busy: Message of the error if another process holds it; None waits for that process.
 
     Raises:
         FusionkitError: ``busy``, if another process holds it.

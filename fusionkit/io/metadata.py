@@ -1,4 +1,4 @@
-"""What a camera writes beside the pixels, kept: time, place, camera, colour profile.
+"""Metadata of image files: time, place, camera and colour profile.
 
 Kept are the describing tags of the image, those of the exposure (EXIF) and of the place (GPS).
 Dropped is what would be false of another image: tags of the storage, the thumbnail, the
@@ -39,7 +39,7 @@ _TEXTS = {
 }
 _RESOLUTION = (0x011A, 0x011B, 0x0128)
 _SEGMENT = 65533 - len(b"Exif\0\0")
-"""Bytes that one segment of a JPEG has room for."""
+"""Largest EXIF block in bytes that fits into one segment of a JPEG."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Metadata:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """Return the metadata of a PNG, JPEG or TIFF; what can't be read is left out.
+    """Return the metadata of a PNG, JPEG or TIFF, without the parts that can't be read.
 
     Damaged metadata is no reason not to fuse the pixels.
 
@@ -99,7 +99,7 @@ def read_metadata(path: Path) -> Metadata:
 def _read(path: Path) -> Metadata:
     profile = None
     if path.suffix.lower() in (".tif", ".tiff"):
-        # A TIFF is laid out as an EXIF block is; Pillow opens not all that tifffile does.
+        # A TIFF has the layout of an EXIF block. Pillow can't open every TIFF that tifffile can.
         exif = Image.Exif()
         with path.open("rb") as file:
             exif.load_from_fp(file)
@@ -149,7 +149,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def tiff_tags(metadata: Metadata) -> list[tuple[int, int, int, Any, bool]]:
-    """Return the tags of the image and its colour profile, as tifffile writes them."""
+    """Return the tags of the image and its colour profile in the form that tifffile takes."""
     ascii_, undefined = 2, 7
     tags: list[tuple[int, int, int, Any, bool]] = []
     for tag in _TEXTS:
@@ -162,7 +162,7 @@ def tiff_tags(metadata: Metadata) -> list[tuple[int, int, int, Any, bool]]:
 
 
 def add_to_tiff(path: Path, metadata: Metadata, size: tuple[int, int]) -> None:
-    """Append the directories of exposure and place to a TIFF, which tifffile doesn't write.
+    """Append the directories of exposure and place to a TIFF; tifffile can't write them.
 
     A directory that names them replaces the first one, whose entries it takes over.
     """

@@ -14,8 +14,8 @@ def spatial_frequency(
 
     Args:
         fused: (b, 1, h, w), 0 .. 255.
-        over_all: Divide both sums by h w, though there are fewer differences (``vifb``).
-        white: What 255 counts as; 1 for images of 0 .. 1 (``tang``).
+        over_all: Divide both sums by h w instead of the number of differences (``vifb``).
+        white: Value of the level 255; 1 for images in [0, 1] (``tang``).
 
     Example:
         >>> stripes = torch.tensor([0.0, 255.0]).repeat(1, 1, 64, 32)

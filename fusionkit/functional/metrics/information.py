@@ -17,7 +17,7 @@ def entropy(fused: Float[Tensor, "b 1 h w"], *, epsilon: float = 0.0) -> Float[T
 
     Args:
         fused: (b, 1, h, w), 0 .. 255.
-        epsilon: Added inside the logarithm (``zoo``).
+        epsilon: Constant added inside the logarithm (``zoo``).
 
     Example:
         >>> ramp = torch.arange(256.0).view(1, 1, 16, 16)

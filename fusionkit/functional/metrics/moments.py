@@ -21,9 +21,9 @@ def local_moments(
 
     Args:
         images: (k, ..., h, w), the fused image before its k - 1 sources.
-        mean: Weighted mean in each window that lies inside; to be given some rows at a time.
-        side: Of the window, in pixels.
-        rows: Of results at a time.
+        mean: Weighted mean in each window inside the image; called with some rows at a time.
+        side: Side of the window in pixels.
+        rows: Number of result rows computed at a time.
 
     Yields:
         From top to bottom: means (k, ...), variances (k, ...) and covariances of the first image

@@ -67,7 +67,7 @@ def fusion_artifacts(
         weight = torch.where(strength >= _LEAST_EDGE, strength**_EXPONENT, _LEAST_WEIGHT)
         lost = lost + (1 - kept) * weight
         weights = weights + weight
-        # Squares are exact, so that equal strengths are equal; their roots may differ in a bit.
+        # Compare squares, which are exact; roots of equal strengths may differ in a bit.
         stronger &= square_f > square
     return (lost * stronger).sum(dim=(1, 2, 3)) / weights.sum(dim=(1, 2, 3))
 

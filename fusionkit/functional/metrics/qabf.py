@@ -43,7 +43,7 @@ def edge_transfer(
     kept = fused.new_zeros(len(fused), dtype=torch.float64)
     total = kept.clone()
     padded = F.pad(torch.stack([fused, *sources]), (1, 1, 1, 1))
-    # Strip by strip, so that what one works on stays in a processor's cache.
+    # Strip by strip, with few enough rows to stay in the CPU cache.
     for top in range(0, fused.shape[-2], _STRIP):
         strength, angle = _edges(padded[..., top : top + _STRIP + 2, :].double())
         total += strength[1:].sum(dim=(0, 2, 3, 4))
@@ -64,20 +64,20 @@ def _preserved(
     if textbook:
         turn = torch.minimum(turn, math.pi - turn)
     alignment = turn.mul_(-2 / math.pi).add_(1)
-    # Both sigmoids in one division.
+    # Compute both sigmoids with one division.
     below = _below(ratio, *_STRENGTH).mul_(_below(alignment, *_ANGLE))
     return (_STRENGTH[0] * _ANGLE[0] * strength).div_(below)
 
 
 def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return strength and angle of the Sobel edges of a padded strip."""
-    # Smoothing first in one direction, then the difference in the other: the separable Sobel.
+    # The separable Sobel operator: smooth in one direction, then subtract in the other.
     vertical = (x[..., :-2, :] + x[..., 2:, :]).add_(x[..., 1:-1, :], alpha=2)
     across = vertical[..., 2:] - vertical[..., :-2]
     horizontal = (x[..., :-2] + x[..., 2:]).add_(x[..., 1:-1], alpha=2)
     down = horizontal[..., :-2, :] - horizontal[..., 2:, :]
     strength = (across.square() + down.square()).sqrt_()
-    # convolve2d flips both kernels: both signs change, their ratio does not.
+    # convolve2d flips both kernels. Both signs change, so their ratio stays.
     upright = across == 0
     angle = down.div_(across.masked_fill_(upright, 1.0)).atan_()
     return strength, angle.masked_fill_(upright, math.pi / 2)

@@ -65,7 +65,7 @@ def mean_squared_error(
     Args:
         fused: (b, 1, h, w), 0 .. 255.
         sources: Images of the same shape.
-        white: What 255 counts as; 1 for images of 0 .. 1 (``tang``, ``zoo``).
+        white: Value of the level 255; 1 for images in [0, 1] (``tang``, ``zoo``).
 
     Example:
         >>> ramp = torch.arange(256.0).view(1, 1, 16, 16)
@@ -90,7 +90,7 @@ def peak_signal_to_noise(
     Args:
         fused: (b, 1, h, w), 0 .. 255.
         sources: Images of the same shape.
-        white: What 255 counts as in the error.
+        white: Value of the level 255 in the error.
         peak: The fused image's own maximum if None, an oddity of ``cddfuse``. ``tang`` and ``zoo``
             take 255 with an error of images in 0 .. 1, 48.13 dB above the usual value.
 

@@ -38,7 +38,7 @@ def structural_similarity(
         data_range: 255, or 2 (``cddfuse``): the default that an old scikit-image assumed for
             floats, which published values carry. With constants that small, SSIM is close to the
             product of the ratios without them.
-        average: The mean over the sources instead of their sum (``tang``, ``vfbench``).
+        average: Whether to return the mean over the sources, not the sum (``tang``, ``vfbench``).
 
     Example:
         >>> step = torch.zeros(1, 1, 48, 48)
@@ -78,7 +78,7 @@ def multiscale_similarity(
         last = scale == len(_SCALE_WEIGHTS) - 1
         product = product * (similarity if last else structure).clamp_min(0) ** weight
         if not last:
-            # An odd side gets a row of zeros in front, which counts in the mean.
+            # An odd side gets a row of zeros in front; the mean includes it.
             odd = [side % 2 for side in images.shape[-2:]]
             images = F.avg_pool2d(images.flatten(0, 1), 2, padding=odd).unflatten(
                 0, (-1, len(fused))
@@ -114,14 +114,14 @@ def _uniform(x: Tensor) -> tuple[Mean, int, float]:
     count = side * side
 
     def mean(x: Tensor) -> Tensor:
-        # Separable, and sums of shifted views: torch's pooling of float64 is several times slower.
+        # Separable sums of shifted views; torch's pooling of float64 is several times slower.
         return _run(_run(x, -2, side), -1, side).div_(count)
 
     return mean, side, count / max(1, count - 1)
 
 
 def _run(x: Tensor, axis: int, length: int) -> Tensor:
-    """Return the sums of so many neighbours along an axis, from sums of 1, 2, 4 ... of them."""
+    """Return sums of neighbours along an axis, built from sums of 1, 2, 4 and so on."""
     total, done, power = None, 0, 1
     count = x.shape[axis] - length + 1
     while True:

@@ -37,8 +37,8 @@ def visual_information_fidelity(
     Args:
         fused: (b, 1, h, w), 0 .. 255.
         sources: Images of the same shape.
-        average: The mean over the sources instead of their sum (``vfbench``).
-        padded: Zeros around the images, and windows half a pixel off their centre (``zoo``).
+        average: Whether to return the mean over the sources, not the sum (``vfbench``).
+        padded: Whether to pad with zeros and place windows half a pixel off (``zoo``).
 
     Raises:
         FusionkitError: for images of fewer than 41 pixels a side.
@@ -54,7 +54,7 @@ def visual_information_fidelity(
             f"VIF needs images of at least {SMALLEST}x{SMALLEST} pixels, "
             f"found {fused.shape[-2]}x{fused.shape[-1]}; choose other metrics"
         )
-    # One image at a time: what a scale works on then stays in a processor's cache.
+    # One image at a time, so that the data of a scale stays in the CPU cache.
     images = torch.stack([fused, *sources]).squeeze(2).unbind(dim=1)
     total = torch.stack([_vifp(image, padded).sum() for image in images])
     return total / len(sources) if average else total
@@ -64,7 +64,7 @@ def _vifp(images: Float[Tensor, "k h w"], padded: bool) -> Float[Tensor, " m"]:
     """Return VIFp of the first image against each of the others, its sources."""
     images = images.double()
     if not padded:
-        # Variances don't change with the mean; without it their subtractions lose less.
+        # Variances do not depend on the mean; subtracting it first loses less precision.
         images -= images.mean(dim=(1, 2), keepdim=True)
     kept = images.new_zeros(len(images) - 1)
     there = kept.clone()
@@ -73,7 +73,7 @@ def _vifp(images: Float[Tensor, "k h w"], padded: bool) -> Float[Tensor, " m"]:
         margin = size // 2 if padded else 0
         if size < 17:
             images = _Blur(window, step=2)(_zeros(images, margin))
-        # Padding comes before squares and products, whose zeros are those of the images.
+        # Pad before taking squares and products, so that their borders are zero as well.
         kept_here, there_here = _information(_zeros(images, margin), window)
         kept += kept_here
         there += there_here
@@ -94,12 +94,12 @@ def _information(
     for _, variances, covariances in local_moments(images, _Blur(window), len(window)):
         # A flat source has no information to lose; rounding may leave its variance below 0.
         var_f, var_s = variances[:1], F.threshold(variances[1:], _EPSILON, 0.0)
-        # Nor does a reversed image pass for the source.
+        # An inverted image carries no information about the source.
         gain = (covariances / (var_s + _EPSILON)).clamp_min_(0)
         residue = torch.addcmul(var_f, gain, covariances, value=-1)
         signal = gain.square_().mul_(var_s).div_(residue.clamp_min_(_EPSILON).add_(_NOISE))
-        # The logarithm of a column's product: its at most 24 factors of at most 2 ** 15 don't
-        # overflow, and logarithms are what takes the time.
+        # One logarithm of the product of a column, since logarithms take most of the time. Its at
+        # most 24 factors of at most 2 ** 15 can't overflow.
         kept += signal.add_(1).prod(dim=1).log_().sum(dim=1)
         there += var_s.div_(_NOISE).add_(1).prod(dim=1).log_().sum(dim=1)
     return kept, there
