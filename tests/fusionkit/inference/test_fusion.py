@@ -303,7 +303,7 @@ def test_models_are_named_and_take_the_names_that_their_cards_accept():
     windows = {"ir": (0, 128)}
     expected = fuse(network, {"infrared": ir, "visible": vi}, windows={"infrared": (0, 128)})
     assert np.array_equal(fuse(network, {"ir": ir, "vi": vi}, windows=windows), expected)
-    with pytest.raises(FusionkitError, match="built for infrared, visible; missing visible"):
+    with pytest.raises(FusionkitError, match="missing: visible"):
         fuse(network, {"infrared": ir, "x": vi})
 
 
