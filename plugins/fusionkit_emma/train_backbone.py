@@ -38,7 +38,7 @@ class DistillSettings(Settings):
             reproduce the teacher's images.
         lr: Learning rate of these epochs; it falls to a hundredth by a cosine.
         weight: Weight of the distance to the teacher beside the losses, at the beginning.
-        weight_end: That weight at the end of the training; it changes linearly in between.
+        weight_end: Weight of that distance at the end; it changes linearly over the training.
     """
 
     epochs: Annotated[int, Field(ge=0)] = 0
