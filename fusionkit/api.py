@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fusionkit.errors import FusionkitError
-from fusionkit.evaluation.scores import metrics_of, score_arrays
+from fusionkit.evaluation.scores import metrics_of, score_opened
 from fusionkit.functional.stretching import Stretch
 from fusionkit.inference.fusion import fuse_images
 from fusionkit.inference.sources import FusionOptions
@@ -237,15 +237,7 @@ def evaluate(
         >>> evaluate(image, {"infrared": image, "visible": image}, metrics=["EN"])
         {'EN': 8.0}
     """
-    result = open_image(fused, "fused")
     opened = {modality: open_image(image, modality) for modality, image in sources.items()}
-    for modality, image in opened.items():
-        if image.size != result.size:
-            raise FusionkitError(
-                f"the fused image has {result.size[0]}x{result.size[1]} pixels, the source "
-                f"{modality!r} has {image.size[0]}x{image.size[1]}; they must have one size"
-            )
     chosen = metrics_of(load_installed_plugins().registry, profile, metrics)
-    pixels = {modality: image.read() for modality, image in opened.items()}
-    values = score_arrays(result.read(), pixels, chosen)
+    values = score_opened(open_image(fused, "the fused image"), opened, chosen)
     return {metric.name: value for metric, value in zip(chosen, values, strict=True)}

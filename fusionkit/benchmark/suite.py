@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fusionkit.config.json_schema import json_schema
 from fusionkit.config.overrides import apply_overrides
 from fusionkit.config.terms import COMPONENT, Term
+from fusionkit.config.validation import validate_document
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional.stretching import Stretch
 from fusionkit.interfaces import ComponentSpec
-from fusionkit.io.yaml_document import Document, key_path, read_yaml
-from fusionkit.registry.arguments import SpecOf, not_loaded
+from fusionkit.io.yaml_document import Document, read_yaml
+from fusionkit.registry.arguments import SpecOf
 from fusionkit.registry.components import Registry
 from fusionkit.registry.plugins import Plugins
-from fusionkit.registry.validation_errors import explain_located
 
 __all__ = [
     "DataTerm",
@@ -206,7 +206,7 @@ class LoadedSuite:
 
     def error(self, location: tuple[str | int, ...], problem: Exception | str) -> FusionkitError:
         """Return the error for a key: ``file:line: path.of.key: problem``."""
-        return FusionkitError(f"{self.document.where(location)}: {key_path(location)}: {problem}")
+        return self.document.error(location, problem)
 
 
 def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> LoadedSuite:
@@ -230,9 +230,7 @@ def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> Loaded
     document = read_yaml(path)
     sizes = document.values.pop("sizes", None) or {}
     if not isinstance(sizes, dict) or not all(isinstance(s, list) for s in sizes.values()):
-        raise FusionkitError(
-            f"{document.where(('sizes',))}: sizes: expected lists of key=value by name"
-        )
+        raise document.error(("sizes",), "expected lists of key=value by name")
     chosen = [o for o in overrides if o.startswith("size=")]
     size = chosen[-1].removeprefix("size=") if chosen else document.values.get("size")
     document.values.pop("size", None)
@@ -250,18 +248,7 @@ def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> Loaded
         if isinstance(section, dict):
             # An override such as `methods.NAME=null` removes an entry.
             document.values[key] = {k: v for k, v in section.items() if v is not None}
-    try:
-        config = SuiteConfig.model_validate(
-            document.expanded(), context={"registry": plugins.registry}
-        )
-    except ValidationError as error:
-        problems = [
-            f"{document.where(location)}: {key_path(location) + ': ' if location else ''}{sentence}"
-            for location, sentence in explain_located(error, SuiteConfig.model_fields)
-        ]
-        problems += not_loaded(error, plugins.registry)
-        raise FusionkitError("\n".join(problems)) from None
-    return LoadedSuite(config, document)
+    return LoadedSuite(validate_document(SuiteConfig, document, plugins.registry), document)
 
 
 def suite_schema(registry: Registry) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,14 +68,12 @@ def plugins_show(
     fusionkit plugins show backbone ufuser
     ```
     """
-    import inspect
-
-    from fusionkit.registry.descriptions import arguments_of
+    from fusionkit.registry.descriptions import arguments_of, description_of, example_of
     from fusionkit.registry.plugins import load_installed_plugins
 
     entry = load_installed_plugins().registry.get(kind, name)
     print(f"{kind} {name}, plugin {entry.plugin}, {entry.cls.__module__}.{entry.cls.__name__}\n")
-    print((inspect.getdoc(entry.cls) or "").partition("\nArgs:\n")[0].rstrip())
+    print(description_of(entry.cls))
     arguments = arguments_of(entry.cls)
     print("\narguments:" if arguments else "\nit has no arguments")
     for argument in arguments:
@@ -82,6 +81,9 @@ def plugins_show(
         print(f"{indent}{argument.name}: {argument.default}    # {argument.type}")
         if argument.doc:
             print(f"{indent}    {argument.doc}")
+    if example := example_of(entry.cls):
+        print("\nexample in Python:")
+        print(textwrap.indent(example, "  "))
 
 
 @plugins_app.command("check")

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fusionkit.config.overrides import apply_overrides
 from fusionkit.config.terms import LossTerm, TransformTerm
+from fusionkit.config.validation import validate_document
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import ComponentSpec
-from fusionkit.io.yaml_document import Document, key_path, read_yaml
-from fusionkit.registry.arguments import SpecOf, not_loaded
+from fusionkit.io.yaml_document import Document, read_yaml
+from fusionkit.registry.arguments import SpecOf
 from fusionkit.registry.plugins import Plugins
-from fusionkit.registry.validation_errors import explain_located
 
 __all__ = ["LoadedConfig", "RunConfig", "load_config"]
 
@@ -97,8 +97,7 @@ class LoadedConfig:
 
     def error(self, location: Iterable[str | int], problem: Exception | str) -> FusionkitError:
         """Return an error that names the place of a key: ``file:line: path.of.key: problem``."""
-        location = tuple(location)
-        return FusionkitError(f"{self.document.where(location)}: {key_path(location)}: {problem}")
+        return self.document.error(location, problem)
 
 
 def load_config(source: str | Path, overrides: Sequence[str], plugins: Plugins) -> LoadedConfig:
@@ -128,15 +127,4 @@ def load_config(source: str | Path, overrides: Sequence[str], plugins: Plugins) 
     document = read_yaml(path)
     components = {entry.cls.name for entry in plugins.registry}
     apply_overrides(document, overrides, components)
-    try:
-        config = RunConfig.model_validate(
-            document.expanded(), context={"registry": plugins.registry}
-        )
-    except ValidationError as error:
-        problems = [
-            f"{document.where(location)}: {key_path(location) + ': ' if location else ''}{sentence}"
-            for location, sentence in explain_located(error, RunConfig.model_fields)
-        ]
-        problems += not_loaded(error, plugins.registry)
-        raise FusionkitError("\n".join(problems)) from None
-    return LoadedConfig(config, document)
+    return LoadedConfig(validate_document(RunConfig, document, plugins.registry), document)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional.colour import grey_u8
 from fusionkit.interfaces import Metric
-from fusionkit.io.images import list_images, read_image, to_float
+from fusionkit.io.images import OpenedImage, list_images, open_image, to_float
 from fusionkit.progress import Progress, SilentProgress
 from fusionkit.registry.arguments import make_spec
 from fusionkit.registry.components import Registry
@@ -36,6 +36,7 @@ __all__ = [
     "score_arrays",
     "score_files",
     "score_folders",
+    "score_opened",
     "to_csv",
 ]
 
@@ -103,19 +104,41 @@ def score_files(
     Raises:
         FusionkitError: if the sizes differ or a file can't be read.
     """
-    image = read_image(fused)
-    images = {modality: read_image(path) for modality, path in sources.items()}
-    for modality, other in images.items():
-        if other.shape[:2] != image.shape[:2]:
+    opened = {modality: open_image(path) for modality, path in sources.items()}
+    values = score_opened(open_image(fused), opened, metrics)
+    return [Score(name, metric.name, value) for metric, value in zip(metrics, values, strict=True)]
+
+
+def score_opened(
+    fused: OpenedImage, sources: Mapping[str, OpenedImage], metrics: Sequence[Metric]
+) -> list[float]:
+    """Score one image; the sizes are compared before any pixel is read.
+
+    Args:
+        fused: The fused image.
+        sources: Modality name -> image.
+        metrics: The metrics to compute.
+
+    Returns:
+        A value for each metric, in their order.
+
+    Raises:
+        FusionkitError: if the sizes differ or a file can't be read.
+
+    Example:
+        >>> image = open_image(np.tile(np.arange(256, dtype=np.uint8), (64, 1)))
+        >>> score_opened(image, {"visible": image}, installed_metrics("cddfuse", ["EN"]))
+        [8.0]
+    """
+    for modality, source in sources.items():
+        if source.size != fused.size:
             raise FusionkitError(
-                f"{fused} has {image.shape[0]}x{image.shape[1]} pixels, its source "
-                f"{sources[modality]} has {other.shape[0]}x{other.shape[1]}; "
-                f"they must have one size"
+                f"{source.name}: expected a {modality} source with the size of {fused.name}, "
+                f"{fused.size[0]}x{fused.size[1]} pixels, found {source.size[0]}x"
+                f"{source.size[1]}; give images of one size"
             )
-    return [
-        Score(name, metric.name, value)
-        for metric, value in zip(metrics, score_arrays(image, images, metrics), strict=True)
-    ]
+    pixels = {modality: source.read() for modality, source in sources.items()}
+    return score_arrays(fused.read(), pixels, metrics)
 
 
 def score_arrays(

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fusionkit.errors import FusionkitError
 
-__all__ = ["TIFF", "Header", "decode", "decode_pillow", "read_header"]
+__all__ = ["TIFF", "Header", "check_finite", "decode", "decode_pillow", "read_header"]
 
 Array = NDArray[np.generic]
 
@@ -261,13 +261,7 @@ def _checked(pixels: Array, name: Path | str) -> Array:
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * 255
     if pixels.dtype.kind == "f":
-        bad = ~np.isfinite(pixels if pixels.ndim == 3 else pixels[..., None]).all(axis=-1)
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            raise FusionkitError(
-                f"{name}: expected finite pixels, found {int(bad.sum())} pixels that are NaN or "
-                f"infinite, the first at row {row}, column {column}; replace them first"
-            )
+        check_finite(pixels, name)
         return pixels.astype(np.float32)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise FusionkitError(
@@ -275,6 +269,27 @@ def _checked(pixels: Array, name: Path | str) -> Array:
             f"convert it first"
         )
     return pixels.astype(pixels.dtype.newbyteorder("="))
+
+
+def check_finite(pixels: Array, name: Path | str) -> None:
+    """Raise FusionkitError if pixels are NaN or infinite; say how many and where.
+
+    Args:
+        pixels: (h, w) or (h, w, c) of any type.
+        name: What the message calls the image.
+
+    Example:
+        >>> check_finite(np.zeros((2, 3)), "black")
+    """
+    if pixels.dtype.kind != "f":
+        return
+    bad = ~np.isfinite(pixels if pixels.ndim == 3 else pixels[..., None]).all(axis=-1)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise FusionkitError(
+            f"{name}: expected finite pixels, found {int(bad.sum())} pixels that are NaN or "
+            f"infinite, the first at row {row}, column {column}; replace them first"
+        )
 
 
 def _short(error: Exception) -> str:

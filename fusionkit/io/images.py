@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 from fusionkit.errors import FusionkitError
 from fusionkit.io.atomic_write import atomic_write
-from fusionkit.io.decoding import TIFF, decode, decode_pillow, read_header
+from fusionkit.io.decoding import TIFF, check_finite, decode, decode_pillow, read_header
 from fusionkit.io.metadata import Metadata, add_to_png, add_to_tiff, tiff_tags
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "from_float",
     "has_colour",
     "image_size",
+    "list_folder",
     "list_images",
     "open_image",
     "read_image",
@@ -84,7 +86,7 @@ def open_image(image: ImageLike, name: str = "image") -> OpenedImage:
 
     Raises:
         FusionkitError: if the file does not exist, is damaged or has an unknown format, or the
-            object is no image.
+            object is no image, or has NaN or infinite pixels.
 
     Example:
         >>> opened = open_image(np.zeros((20, 30, 3), np.uint8))
@@ -108,6 +110,7 @@ def open_image(image: ImageLike, name: str = "image") -> OpenedImage:
             f"{name}: expected an image of shape (h, w) or (h, w, 3), found {image.shape}; "
             f"give the channels last, one image at a time"
         )
+    check_finite(image, name)
     return OpenedImage(name, (image.shape[0], image.shape[1]), image.dtype, pixels=image)
 
 
@@ -265,18 +268,12 @@ def list_images(folder: Path) -> dict[str, Path]:
         ...     list(list_images(Path(folder)))
         ['a', 'b']
     """
-    try:
-        if not folder.exists():
-            raise FusionkitError(f"the folder {folder} does not exist; check the path")
-        if not folder.is_dir():
-            raise FusionkitError(f"expected a folder of images, found the file {folder}")
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-    except PermissionError:
-        raise FusionkitError(
-            f"the folder {folder} can't be read: permission denied; allow reading it (chmod +rx)"
-        ) from None
     # Hidden files are leftovers of other programs.
-    paths = [path for path in paths if not path.name.startswith(".")]
+    paths = [
+        path
+        for path in list_folder(folder)
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    ]
     if not paths:
         raise FusionkitError(
             f"expected images ({', '.join(SUFFIXES)}) in the folder {folder}, found none"
@@ -290,6 +287,30 @@ def list_images(folder: Path) -> dict[str, Path]:
             )
         images[path.stem] = path
     return dict(sorted(images.items()))
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """Return what a folder contains, sorted.
+
+    Raises:
+        FusionkitError: if the folder does not exist, is a file or can't be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     list_folder(Path(folder))
+        []
+    """
+    try:
+        if not folder.exists():
+            raise FusionkitError(f"the folder {folder} does not exist; check the path")
+        if not folder.is_dir():
+            raise FusionkitError(f"expected a folder, found the file {folder}; check the path")
+        return sorted(folder.iterdir())
+    except PermissionError:
+        raise FusionkitError(
+            f"the folder {folder} can't be read: permission denied; allow reading it (chmod +rx)"
+        ) from None
 
 
 def to_float(image: Array) -> NDArray[np.float32]:
@@ -314,12 +335,11 @@ def to_float(image: Array) -> NDArray[np.float32]:
             f"expected an image of uint8, uint16 or float in [0, 1], found {image.dtype}; "
             f"convert it first"
         )
-    if not np.isfinite(image).all():
-        raise FusionkitError("expected finite pixels, found NaN or infinite values; replace them")
     low, high = float(image.min()), float(image.max())
-    if low < 0 or high > 1:
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        advice = "replace NaN" if math.isnan(low) else "scale the image"
         raise FusionkitError(
-            f"expected float pixels in [0, 1], found {low:g} to {high:g}; scale the image first"
+            f"expected float pixels in [0, 1], found {low:g} to {high:g}; {advice} first"
         )
     return image.astype(np.float32)
 

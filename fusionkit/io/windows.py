@@ -46,11 +46,12 @@ def apply_window(image: NDArray[Any], window: tuple[float, float]) -> NDArray[np
     Values outside the window saturate.
 
     Args:
-        image: (h, w) or (h, w, 3); uint8, uint16 or float of any range.
+        image: (h, w) or (h, w, 3); uint8, uint16 or finite floats of any range, as
+            :meth:`OpenedImage.read` returns them.
         window: (low, high) in the image's own units, low < high.
 
     Raises:
-        FusionkitError: for another type, or NaN or infinite values.
+        FusionkitError: for another type.
 
     Example:
         >>> apply_window(np.array([[290.0, 300.0, 320.0]]), (290, 310)).tolist()
@@ -60,8 +61,6 @@ def apply_window(image: NDArray[Any], window: tuple[float, float]) -> NDArray[np
         raise FusionkitError(
             f"expected an image of uint8, uint16 or float, found {image.dtype}; convert it first"
         )
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise FusionkitError("expected finite pixels, found NaN or infinite values; replace them")
     low, high = window
     return np.clip((image.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
 

@@ -49,6 +49,12 @@ class Document:
             parts = parts[:-1]
         return self._lines.get(parts, f"{self.path}:1")
 
+    def error(self, location: Iterable[str | int], problem: Exception | str) -> FusionkitError:
+        """Return an error that names the place of a key: ``file:line: path.of.key: problem``."""
+        location = tuple(location)
+        path = key_path(location)
+        return FusionkitError(f"{self.where(location)}: {path + ': ' if path else ''}{problem}")
+
     def expanded(self) -> dict[str, Any]:
         """Return the values with each ``${VARIABLE}`` replaced by the environment's.
 
@@ -68,10 +74,10 @@ class Document:
         def replace(match: re.Match[str]) -> str:
             found = os.environ.get(match[1])
             if found is None:
-                raise FusionkitError(
-                    f"{self.where(location)}: {key_path(location)}: the environment variable "
-                    f"{match[1]} is not set; export {match[1]}=FOLDER (docs/datasets.md says what "
-                    f"belongs there)"
+                raise self.error(
+                    location,
+                    f"the environment variable {match[1]} is not set; export {match[1]}=FOLDER "
+                    f"(docs/datasets.md says what belongs there)",
                 )
             return found
 

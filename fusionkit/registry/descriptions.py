@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from pydantic.fields import FieldInfo
 from fusionkit.interfaces import Component, ComponentSpec, FromRun
 from fusionkit.registry.signatures import from_run, hints_of, parameters_of
 
-__all__ = ["Argument", "arguments_of", "type_text"]
+__all__ = ["Argument", "arguments_of", "description_of", "example_of", "type_text"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,41 @@ def arguments_of(cls: type[Component]) -> list[Argument]:
     return found
 
 
+def description_of(cls: type[Component]) -> str:
+    """Return what the docstring of a class says before its first section.
+
+    Example:
+        >>> class Blur(Component):
+        ...     '''Blurs.
+        ...
+        ...     Args:
+        ...         sigma: Standard deviation in pixels.
+        ...     '''
+        >>> description_of(Blur)
+        'Blurs.'
+    """
+    return _SECTION.split(inspect.getdoc(cls) or "", maxsplit=1)[0].rstrip()
+
+
+def example_of(cls: type[Component]) -> str:
+    """Return the example in the docstring of a class, without indentation; empty if it has none.
+
+    Example:
+        >>> class Blur(Component):
+        ...     '''Blurs.
+        ...
+        ...     Example:
+        ...         blurred = Blur()(image)
+        ...     '''
+        >>> example_of(Blur)
+        'blurred = Blur()(image)'
+    """
+    parts = _SECTION.split(inspect.getdoc(cls) or "")
+    # The pattern has one group, so titles and contents of sections alternate.
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return textwrap.dedent(sections.get("Example", "")).strip()
+
+
 def type_text(hint: Any) -> str:
     """Return a type as a person would write it.
 
@@ -107,6 +143,9 @@ def type_text(hint: Any) -> str:
         return f"[{type_text(arguments[0])}, ...]"
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
+
+_SECTION = re.compile(r"^(Args|Attributes|Raises|Example):\n", re.MULTILINE)
+"""The title of a section of a class's docstring."""
 
 _SIGNS = {
     annotated_types.Gt: (">", "gt"),

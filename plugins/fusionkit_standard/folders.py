@@ -18,7 +18,7 @@ from fusionkit.errors import FusionkitError
 from fusionkit.functional.colour import channels_first, luminance
 from fusionkit.inference.preprocessing import to_sample
 from fusionkit.interfaces import Dataset, Modalities, Sample
-from fusionkit.io.images import read_image, to_float
+from fusionkit.io.images import list_folder, read_image, to_float
 from fusionkit.io.pairs import Pair, find_pairs
 
 FOLDER_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -247,9 +247,7 @@ def _folders(
             )
         return {modality: folders[modality] for modality in modalities}
     assert root is not None
-    if not root.is_dir():
-        raise FusionkitError(f"there is no folder {root}")
-    present = {path.name.casefold(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    present = {path.name.casefold(): path for path in list_folder(root) if path.is_dir()}
     found: dict[str, Path] = {}
     for modality in modalities:
         names = [modality.casefold(), *FOLDER_NAMES.get(modality, ())]

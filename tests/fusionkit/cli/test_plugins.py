@@ -16,6 +16,8 @@ def test_plugins_schema_and_doctor(fusionkit):
     code, out, _ = fusionkit("plugins", "show", "loss", "equivariance")
     assert code == 0
     assert "elements: null    # int >= 1 | null" in out
+    code, out, _ = fusionkit("plugins", "show", "transform", "shift")
+    assert ">>> generator = torch.Generator()" in out
     code, out, _ = fusionkit("schema")
     assert json.loads(out)["$defs"]["backbone"]["oneOf"]
     code, out, _ = fusionkit("schema", "--suite")

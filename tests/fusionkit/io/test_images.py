@@ -309,9 +309,7 @@ def test_folders_that_cannot_be_listed(tmp_path: Path):
     with pytest.raises(FusionkitError, match=r"folder .*/none does not exist"):
         list_images(tmp_path / "none")
     (tmp_path / "a.png").touch()
-    with pytest.raises(
-        FusionkitError, match=r"expected a folder of images, found the file .*a\.png"
-    ):
+    with pytest.raises(FusionkitError, match=r"found the file .*a\.png"):
         list_images(tmp_path / "a.png")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FusionkitError, match=r"expected images \(\.png, .*empty, found none"):
@@ -343,7 +341,8 @@ def test_from_float_rounds_and_saturates():
     [
         (np.array([0.0, 255.0]), r"expected float pixels in \[0, 1\], found 0 to 255; scale"),
         (np.array([-0.5, 0.5]), "found -0.5 to 0.5"),
-        (np.array([np.nan, 0.5]), "NaN or infinite"),
+        (np.array([np.nan, 0.5]), "found nan"),
+        (np.array([np.inf, 0.5]), "found 0.5 to inf"),
         (np.array([1, 2]), "expected an image of uint8, uint16 or float .* found int64"),
         (np.array([True]), "found bool"),
     ],
@@ -373,6 +372,14 @@ def test_pillow_images_are_read_as_their_files_are(tmp_path: Path, mode: str):
         found = open_image(reopened)
         assert np.array_equal(found.read(), read_image(path))
     assert (found.size, found.dtype) == (open_image(path).size, open_image(path).dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_nan_pixels_of_an_array_are_found_when_it_is_opened(dtype):
+    image = np.zeros((12, 9, 3), dtype)
+    image[4, 7, 1] = np.nan
+    with pytest.raises(FusionkitError, match=r"visible: .* row 4, column 7"):
+        open_image(image, "visible")
 
 
 def test_pillow_images_of_other_modes_are_refused():

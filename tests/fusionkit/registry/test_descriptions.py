@@ -10,7 +10,13 @@ import pytest
 from pydantic import Field
 
 from fusionkit.interfaces import Distance, Loss, Modalities, Settings
-from fusionkit.registry.descriptions import Argument, arguments_of, type_text
+from fusionkit.registry.descriptions import (
+    Argument,
+    arguments_of,
+    description_of,
+    example_of,
+    type_text,
+)
 from fusionkit.registry.plugins import load_installed_plugins
 
 
@@ -92,3 +98,50 @@ def test_no_type_of_ours_shows_python():
         for argument in arguments_of(entry.cls):
             for word in ("Annotated", "FieldInfo", "<class", "typing", "Field(", "NoneType"):
                 assert word not in argument.type + argument.default, (entry.cls, argument)
+
+
+class Shown(Loss):
+    """A loss.
+
+    More about it.
+
+    Args:
+        scale: A factor.
+
+    Example:
+        >>> Shown(
+        ...     2.0
+        ... ).scale
+        2.0
+
+    Raises:
+        ValueError: never.
+    """
+
+    name = "shown"
+
+    def __init__(self, scale: float):
+        self.scale = scale
+
+    def forward(self, step):
+        return step.fused.mean()
+
+
+class Bare(Loss):
+    name = "bare"
+
+    def forward(self, step):
+        return step.fused.mean()
+
+
+def test_a_docstring_is_split_into_description_and_example():
+    assert description_of(Shown) == "A loss.\n\nMore about it."
+    assert example_of(Shown) == ">>> Shown(\n...     2.0\n... ).scale\n2.0"
+    assert example_of(Documented) == ""
+    assert example_of(Bare) == ""
+
+
+def test_an_example_of_each_shipped_component_can_be_shown():
+    for entry in load_installed_plugins().registry:
+        if entry.plugin.startswith("fusionkit-"):
+            assert "Example:" not in description_of(entry.cls)
