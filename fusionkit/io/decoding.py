@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,23 +12,31 @@ from typing import Any, NamedTuple
 
 import imagecodecs
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fusionkit.errors import FusionkitError
+from fusionkit.io.tiff import TIFF, open_tiff
 
-__all__ = ["TIFF", "Header", "check_finite", "decode", "decode_pillow", "read_header"]
+__all__ = [
+    "Header",
+    "check_finite",
+    "decode",
+    "decode_pillow",
+    "decode_window",
+    "read_header",
+]
 
 Array = NDArray[np.generic]
-
-TIFF = (".tif", ".tiff")
-"""Suffixes of the files that tifffile reads; Pillow and imagecodecs read the others."""
 
 _ORIENTATION = 0x0112
 """Tag of the orientation in TIFF and EXIF; 1 is upright."""
 _ROTATED = (5, 6, 7, 8)
 """Orientations that swap width and height."""
+_UPSIDE_DOWN = (3, 4, 7, 8)
+"""Orientations whose rows, after the swap, are reversed."""
+_MIRRORED = (2, 3, 6, 7)
+"""Orientations whose columns, after the swap, are reversed."""
 
 _GREY = ("1", "L", "LA", "La")
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "F")
@@ -40,10 +49,12 @@ class Header(NamedTuple):
     Attributes:
         size: (h, w) in pixels, upright.
         dtype: uint8, uint16 or float32.
+        reads_windows: Whether ``decode_window`` takes less than decoding the whole.
     """
 
     size: tuple[int, int]
     dtype: np.dtype[Any]
+    reads_windows: bool = False
 
 
 def decode(path: Path) -> Array:
@@ -68,8 +79,65 @@ def decode(path: Path) -> Array:
         (2, 4)
     """
     with _decoding(path):
-        pixels, orientation = _read_tiff(path) if _is_tiff(path) else _read_with_pillow(path)
-    return _oriented(_checked(pixels, path), orientation)
+        if _is_tiff(path):
+            with open_tiff(path) as picture:
+                pixels, orientation = picture.read(), picture.orientation
+        else:
+            pixels, orientation = _read_with_pillow(path)
+    return _checked(_oriented(pixels, orientation), path)
+
+
+def decode_window(path: Path, rows: slice, columns: slice) -> Array:
+    """Return a part of the pixels of an existing file, as ``decode`` returns all of them.
+
+    Of a TIFF only the strips or tiles that the window touches are read, so a row of windows costs
+    least if each is as wide as the image. Other formats, and a TIFF that is compressed in one
+    piece, are decoded whole.
+
+    Args:
+        path: An image file.
+        rows: Rows of the upright image; a stop beyond the last row is taken as the last.
+        columns: Columns, likewise. Steps other than 1 and negative numbers are not allowed.
+
+    Raises:
+        FusionkitError: as ``decode``, and for a window that holds no pixel.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "grey.png"
+        ...     Image.new("L", (40, 20), 128).save(path)
+        ...     decode_window(path, slice(10, 15), slice(0, 8)).shape
+        (5, 8)
+    """
+    if not _is_tiff(path):
+        image = decode(path)
+        rows, columns = _inside(rows, image.shape[0], path), _inside(columns, image.shape[1], path)
+        return np.ascontiguousarray(image[rows, columns])
+    with _decoding(path), open_tiff(path) as picture:
+        orientation = picture.orientation
+        height, width = picture.size[::-1] if orientation in _ROTATED else picture.size
+        rows, columns = _inside(rows, height, path), _inside(columns, width, path)
+        stored = (
+            _flipped(rows, height, orientation, _UPSIDE_DOWN),
+            _flipped(columns, width, orientation, _MIRRORED),
+        )
+        pixels = picture.read(*(stored[::-1] if orientation in _ROTATED else stored))
+    return _checked(_oriented(pixels, orientation), path, (rows.start, columns.start))
+
+
+def _inside(part: slice, length: int, path: Path) -> slice:
+    start, stop = part.start or 0, length if part.stop is None else min(part.stop, length)
+    if part.step not in (None, 1) or not 0 <= start < stop:
+        raise FusionkitError(
+            f"{path}: expected a window inside {length} rows or columns, found {start} to "
+            f"{part.stop}"
+        )
+    return slice(start, stop)
+
+
+def _flipped(part: slice, length: int, orientation: int, flips: tuple[int, ...]) -> slice:
+    return slice(length - part.stop, length - part.start) if orientation in flips else part
 
 
 def decode_pillow(image: Image.Image) -> Array:
@@ -95,7 +163,7 @@ def decode_pillow(image: Image.Image) -> Array:
         pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     else:
         pixels = _pillow_pixels(image, name)
-    return _oriented(_checked(pixels, name), _exif_orientation(image))
+    return _checked(_oriented(pixels, _exif_orientation(image)), name)
 
 
 def read_header(path: Path) -> Header:
@@ -112,41 +180,78 @@ def read_header(path: Path) -> Header:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "grey.png"
         ...     Image.new("L", (4, 2), 128).save(path)
-        ...     read_header(path)
-        Header(size=(2, 4), dtype=dtype('uint8'))
+        ...     read_header(path).size
+        (2, 4)
     """
     with _decoding(path):
         if _is_tiff(path):
-            with tifffile.TiffFile(path) as file:
-                page = _first_page(file)
-                height, width = page.imagelength, page.imagewidth
-                orientation = _tiff_orientation(page)
-                palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
-                stored = page.dtype if page.dtype is not None and not palette else np.uint8
+            with open_tiff(path) as picture:
+                height, width = picture.size
+                orientation, stored = picture.orientation, picture.dtype
+                reads_windows = picture.reads_windows
         else:
+            reads_windows = False
             with Image.open(path) as image:
                 width, height = image.size
                 orientation = _exif_orientation(image)
             stored = np.uint16 if _is_deep_png(path) else np.uint8
     size = (width, height) if orientation in _ROTATED else (height, width)
-    return Header(size, _decoded_dtype(np.dtype(stored)))
+    return Header(size, _decoded_dtype(np.dtype(stored), path), reads_windows)
 
 
-def _decoded_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
+def _decoded_dtype(stored: np.dtype[Any], name: Path | str) -> np.dtype[Any]:
+    """Return the type of the pixels that we return for a stored type."""
     if stored.kind == "f":
         return np.dtype(np.float32)
-    return np.dtype(np.uint16 if stored == np.uint16 else np.uint8)
+    if stored == np.bool_:
+        return np.dtype(np.uint8)
+    if stored not in (np.uint8, np.uint16):
+        raise FusionkitError(
+            f"{name}: expected 8 or 16 bits per channel or float, found {stored}; convert it first"
+        )
+    return stored.newbyteorder("=")
+
+
+class _Silence(logging.Filter):
+    """Keeps warnings of decoders, which come before errors or speak of metadata, from users.
+
+    Several threads decode at a time, so the first one in turns it on and the last one out, off.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._users = 0
+        self._warnings = warnings.catch_warnings()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                logging.getLogger("tifffile").addFilter(self)
+                self._warnings = warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._warnings.__exit__(None, None, None)
+                logging.getLogger("tifffile").removeFilter(self)
+
+
+_silence = _Silence()
 
 
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
     """Turn any exception of a decoder into a FusionkitError that names the file."""
-    log = logging.getLogger("tifffile")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)  # it logs each damaged tag and then raises
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata, which fusion ignores
+        with _silence:
             yield
     except (FusionkitError, MemoryError):
         raise
@@ -158,8 +263,6 @@ def _decoding(path: Path) -> Iterator[None]:
         raise FusionkitError(
             f"{path} is damaged or no image: {_short(error)}; get a new copy of it"
         ) from None
-    finally:
-        log.setLevel(level)
 
 
 def _is_tiff(path: Path) -> bool:
@@ -197,58 +300,19 @@ def _exif_orientation(image: Image.Image) -> int:
     return Image.Image.getexif(image).get(_ORIENTATION, 1)
 
 
-def _read_tiff(path: Path) -> tuple[Array, int]:
-    with tifffile.TiffFile(path) as file:
-        page = _first_page(file)
-        pages = len(file.series[0].pages)
-        if pages > 1:
-            raise FusionkitError(
-                f"{path}: expected one image, found a stack of {pages}; save each as a file"
-            )
-        kind = tifffile.PHOTOMETRIC(page.photometric).name
-        pixels = np.asarray(page.asarray())
-        if kind == "PALETTE" and page.colormap is not None:
-            pixels = (page.colormap[:, pixels] >> 8).astype(np.uint8).transpose(1, 2, 0)
-        elif kind not in ("MINISBLACK", "MINISWHITE", "RGB", "YCBCR"):
-            raise FusionkitError(
-                f"{path}: expected grey, RGB or palette colour, found {kind}; convert it first"
-            )
-        elif page.bitspersample not in (1, 8, 16, 32, 64):
-            raise FusionkitError(
-                f"{path}: expected 8 or 16 bits per channel or float, found {page.bitspersample}; "
-                f"convert it first"
-            )
-        if kind == "MINISWHITE":
-            pixels = ~pixels if pixels.dtype.kind in "bu" else 1 - pixels
-        if page.axes == "SYX":  # colour planes one after the other
-            pixels = np.moveaxis(pixels, 0, -1)
-        return pixels, _tiff_orientation(page)
-
-
-def _first_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
-    page = file.pages.first
-    assert isinstance(page, tifffile.TiffPage)  # only later ones can be light TiffFrames
-    return page
-
-
-def _tiff_orientation(page: tifffile.TiffPage) -> int:
-    tag = page.tags.get(_ORIENTATION)
-    return 1 if tag is None else int(tag.value)
-
-
 def _oriented(pixels: Array, orientation: int) -> Array:
     """Turn an image upright."""
     if orientation in _ROTATED:
         pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
+    if orientation in _UPSIDE_DOWN:
         pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
+    if orientation in _MIRRORED:
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
 
 
-def _checked(pixels: Array, name: Path | str) -> Array:
-    """Return decoded pixels in one of the promised shapes and types."""
+def _checked(pixels: Array, name: Path | str, corner: tuple[int, int] = (0, 0)) -> Array:
+    """Return decoded pixels, maybe those of a window at a corner, in a promised shape and type."""
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         pixels = pixels[..., : pixels.shape[2] - 1]
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -258,25 +322,21 @@ def _checked(pixels: Array, name: Path | str) -> Array:
             f"{name}: expected a grey or RGB image, found an array of shape {pixels.shape}; "
             f"save one image per file"
         )
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * 255
+    dtype = _decoded_dtype(pixels.dtype, name)
+    if pixels.dtype.kind == "b":
+        return pixels.astype(dtype) * 255
     if pixels.dtype.kind == "f":
-        check_finite(pixels, name)
-        return pixels.astype(np.float32)
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise FusionkitError(
-            f"{name}: expected 8 or 16 bits per channel or float, found {pixels.dtype}; "
-            f"convert it first"
-        )
-    return pixels.astype(pixels.dtype.newbyteorder("="))
+        check_finite(pixels, name, corner)
+    return pixels.astype(dtype)
 
 
-def check_finite(pixels: Array, name: Path | str) -> None:
+def check_finite(pixels: Array, name: Path | str, corner: tuple[int, int] = (0, 0)) -> None:
     """Raise FusionkitError if pixels are NaN or infinite; say how many and where.
 
     Args:
         pixels: (h, w) or (h, w, c) of any type.
         name: What the message calls the image.
+        corner: Row and column of the image at which the pixels begin.
 
     Example:
         >>> check_finite(np.zeros((2, 3)), "black")
@@ -285,7 +345,7 @@ def check_finite(pixels: Array, name: Path | str) -> None:
         return
     bad = ~np.isfinite(pixels if pixels.ndim == 3 else pixels[..., None]).all(axis=-1)
     if bad.any():
-        row, column = np.argwhere(bad)[0]
+        row, column = np.argwhere(bad)[0] + corner
         raise FusionkitError(
             f"{name}: expected finite pixels, found {int(bad.sum())} pixels that are NaN or "
             f"infinite, the first at row {row}, column {column}; replace them first"

@@ -10,14 +10,20 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-import tifffile
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from fusionkit.errors import FusionkitError
 from fusionkit.io.atomic_write import atomic_write
-from fusionkit.io.decoding import TIFF, check_finite, decode, decode_pillow, read_header
-from fusionkit.io.metadata import Metadata, add_to_png, add_to_tiff, tiff_tags
+from fusionkit.io.decoding import (
+    check_finite,
+    decode,
+    decode_pillow,
+    decode_window,
+    read_header,
+)
+from fusionkit.io.metadata import Metadata, add_to_png
+from fusionkit.io.tiff import TIFF, write_tiff
 
 __all__ = [
     "SUFFIXES",
@@ -57,6 +63,7 @@ class OpenedImage:
         dtype: Type of the pixels: uint8, uint16 or float.
         path: The file; None for an image in memory.
         pixels: The pixels of an image in memory; None for a file.
+        reads_windows: Whether ``read_window`` takes less than reading the whole image.
     """
 
     name: str
@@ -64,6 +71,7 @@ class OpenedImage:
     dtype: np.dtype[Any]
     path: Path | None = None
     pixels: Array | None = None
+    reads_windows: bool = True
 
     def read(self) -> Array:
         """Return the pixels: (h, w) or (h, w, 3).
@@ -75,6 +83,30 @@ class OpenedImage:
             return decode(self.path)
         assert self.pixels is not None
         return self.pixels
+
+    def read_window(self, rows: slice, columns: slice) -> Array:
+        """Return a part of the pixels: (rows, columns) or (rows, columns, 3).
+
+        Of a TIFF only the strips or tiles that the window touches are read, so a row of windows
+        costs least if each is as wide as the image. If ``reads_windows`` is false (PNG, JPEG, WebP,
+        AVIF, BMP, and a TIFF that is compressed in one piece), the whole file is decoded each time.
+
+        Args:
+            rows: Rows of the upright image; a stop beyond the last row is taken as the last.
+            columns: Columns, likewise. Steps other than 1 and negative numbers are not allowed.
+
+        Raises:
+            FusionkitError: as ``read``, and for a window that holds no pixel.
+
+        Example:
+            >>> opened = open_image(np.arange(12).reshape(3, 4))
+            >>> opened.read_window(slice(1, 3), slice(2, 9)).tolist()
+            [[6, 7], [10, 11]]
+        """
+        if self.path is not None:
+            return decode_window(self.path, rows, columns)
+        assert self.pixels is not None
+        return self.pixels[rows, columns]
 
 
 def open_image(image: ImageLike, name: str = "image") -> OpenedImage:
@@ -97,7 +129,9 @@ def open_image(image: ImageLike, name: str = "image") -> OpenedImage:
         path = Path(image)
         _check_file(path)
         header = read_header(path)
-        return OpenedImage(str(path), header.size, header.dtype, path=path)
+        return OpenedImage(
+            str(path), header.size, header.dtype, path=path, reads_windows=header.reads_windows
+        )
     if isinstance(image, Image.Image):
         image = decode_pillow(image)
     if not isinstance(image, np.ndarray):
@@ -186,20 +220,9 @@ def write_image(path: Path, image: Array, metadata: Metadata | None = None) -> N
     image = np.ascontiguousarray(image)
     with atomic_write(path) as temporary:
         if suffix in TIFF:
-            _write_tiff(temporary, image, metadata)
+            write_tiff(temporary, image, metadata or Metadata())
         else:
             _write_other(temporary, image, suffix, metadata or Metadata())
-
-
-def _write_tiff(path: Path, image: Array, metadata: Metadata | None) -> None:
-    kind = "rgb" if image.ndim == 3 else "minisblack"
-    tags = tiff_tags(metadata or Metadata())
-    if metadata is None or metadata == Metadata():
-        tifffile.imwrite(path, image, photometric=kind)
-        return
-    # The description is the camera's, so tifffile must not write the array's shape into it.
-    tifffile.imwrite(path, image, photometric=kind, metadata=None, software=False, extratags=tags)
-    add_to_tiff(path, metadata, image.shape[:2])
 
 
 def _write_other(path: Path, image: Array, suffix: str, metadata: Metadata) -> None:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -102,12 +102,23 @@ def _read(path: Path) -> Metadata:
         # A TIFF has the layout of an EXIF block. Pillow can't open every TIFF that tifffile can.
         exif = Image.Exif()
         with path.open("rb") as file:
-            exif.load_from_fp(file)
+            exif.load_from_fp(file, _begin_tiff(file, exif))
             profile = exif.get(_PROFILE)
             return _kept(exif, profile if isinstance(profile, bytes) else None)
     with Image.open(path) as image:
         profile = image.info.get("icc_profile")
         return _kept(image.getexif(), profile)
+
+
+def _begin_tiff(file: IO[bytes], exif: Image.Exif) -> int:
+    """Return where the first directory of a TIFF begins; tell Pillow the layout of the file."""
+    header = file.read(16)
+    order = "<" if header[:2] == b"II" else ">"
+    exif.endian = order
+    exif.bigtiff = struct.unpack_from(order + "H", header, 2)[0] == 43
+    return struct.unpack_from(
+        order + ("Q" if exif.bigtiff else "I"), header, 8 if exif.bigtiff else 4
+    )[0]
 
 
 def _kept(exif: Image.Exif, profile: bytes | None) -> Metadata:
@@ -164,25 +175,41 @@ def tiff_tags(metadata: Metadata) -> list[tuple[int, int, int, Any, bool]]:
 def add_to_tiff(path: Path, metadata: Metadata, size: tuple[int, int]) -> None:
     """Append the directories of exposure and place to a TIFF; tifffile can't write them.
 
-    A directory that names them replaces the first one, whose entries it takes over.
+    A directory that names them replaces the first one, whose entries it takes over. The pixels
+    between them stay where they are, so a file of any size takes no time.
     """
-    data = path.read_bytes()
-    order = "<" if data[:2] == b"II" else ">"
-    version, start = struct.unpack_from(order + "HI", data, 2)
-    if version != 42:
-        return  # beyond 4 GB another layout
-    (count,) = struct.unpack_from(order + "H", data, start)
-    entries = [data[start + 2 + 12 * i : start + 14 + 12 * i] for i in range(count)]
-    following = data[start + 2 + 12 * count : start + 6 + 12 * count]
-    for tag, values in ((_EXPOSURE, _resized(metadata.exposure, size)), (_PLACE, metadata.place)):
-        if values:
-            data += b"\0" * (len(data) % 2)  # directories begin at even places
-            directory = ImageFileDirectory_v2(data[:8], group=tag)
-            for key, value in values.items():
-                directory[key] = value
-            entries.append(struct.pack(order + "HHII", tag, 4, 1, len(data)))
-            data += directory.tobytes(len(data))
-    data += b"\0" * (len(data) % 2)
-    entries.sort(key=lambda entry: struct.unpack_from(order + "H", entry))
-    first = struct.pack(order + "H", len(entries)) + b"".join(entries) + following
-    path.write_bytes(data[:4] + struct.pack(order + "I", len(data)) + data[8:] + first)
+    groups = {_EXPOSURE: _resized(metadata.exposure, size), _PLACE: metadata.place}
+    if not any(groups.values()):
+        return
+    with path.open("r+b") as file:
+        header = file.read(16)
+        order = "<" if header[:2] == b"II" else ">"
+        big = struct.unpack_from(order + "H", header, 2)[0] == 43
+        # BigTIFF counts entries, values and offsets in 8 bytes each.
+        count, value, entry = ("Q", "Q", "HHQQ") if big else ("H", "I", "HHII")
+        at = 8 if big else 4
+        file.seek(struct.unpack_from(order + value, header, at)[0])
+        (entries,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
+        width = struct.calcsize("=" + entry)
+        kept = [file.read(width) for _ in range(entries)]
+        following = file.read(struct.calcsize(value))
+        for tag, values in groups.items():
+            if values:
+                start = _even_end(file)
+                directory = ImageFileDirectory_v2(header[: 2 * at], group=tag)
+                for key, content in values.items():
+                    directory[key] = content
+                kept.append(struct.pack(order + entry, tag, 4, 1, start))
+                file.write(directory.tobytes(start))
+        start = _even_end(file)
+        kept.sort(key=lambda entry: struct.unpack_from(order + "H", entry))
+        file.write(struct.pack(order + count, len(kept)) + b"".join(kept) + following)
+        file.seek(at)
+        file.write(struct.pack(order + value, start))
+
+
+def _even_end(file: IO[bytes]) -> int:
+    """Go to the end of a file, and to an even place, where directories begin."""
+    end = file.seek(0, 2)
+    file.write(b"\0" * (end % 2))
+    return end + end % 2

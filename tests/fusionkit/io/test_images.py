@@ -214,7 +214,7 @@ def test_tiff_of_other_byte_order_and_double_precision(tmp_path: Path):
 def test_tiff_that_is_no_single_image_is_refused(tmp_path: Path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((3, 20, 30), np.uint8), photometric="minisblack")
-    with pytest.raises(FusionkitError, match=r"a\.tif: expected one image, found a stack of 3"):
+    with pytest.raises(FusionkitError, match=r"a\.tif: .* found 3"):
         read_image(path)
     tifffile.imwrite(path, np.zeros((20, 30), np.int16))
     with pytest.raises(FusionkitError, match="expected 8 or 16 bits per channel or float, found"):
