@@ -47,10 +47,12 @@ def main() -> None:
     text = arguments.card.read_text(encoding="utf-8")
     weights = arguments.card.with_suffix(".safetensors")
 
-    backbone = fk.load(arguments.run)
+    backbone = fk.load(arguments.run, exact=True)
     half = {key: tensor.half() for key, tensor in backbone.state_dict().items()}
     save_weights(backbone, weights, half)
-    worst = min(psnr(backbone, fk.load(weights), sample) for sample in read_samples(pairs))
+    worst = min(
+        psnr(backbone, fk.load(weights, exact=True), sample) for sample in read_samples(pairs)
+    )
     print(f"float16 against float32 weights: at least {worst:.1f} dB on {len(pairs)} pairs")
     if worst < ENOUGH:
         save_weights(backbone, weights)

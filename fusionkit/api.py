@@ -12,6 +12,7 @@ from fusionkit.errors import FusionkitError
 from fusionkit.evaluation.scores import metrics_of, score_opened
 from fusionkit.functional.stretching import Stretch
 from fusionkit.inference.fusion import fuse_images
+from fusionkit.inference.inference_form import inference_form
 from fusionkit.inference.sources import FusionOptions
 from fusionkit.interfaces import Backbone, Component
 from fusionkit.io.images import ImageLike, open_image
@@ -43,11 +44,15 @@ def build(kind: str, *, name: str, **arguments: Any) -> Any:
     return registry.build(make_spec(registry, kind, name, arguments))
 
 
-def load(path: str | Path) -> Backbone:
+def load(path: str | Path, *, exact: bool = False) -> Backbone:
     """Return a trained backbone on the CPU, in eval mode.
+
+    It infers by the faster form of the network if there is one and its results are the same up to
+    rounding. It trains and is saved as the network itself.
 
     Args:
         path: A run folder, a ``.safetensors`` file, or the name of a model that a plugin ships.
+        exact: Return the network exactly as its authors wrote it, which is slower.
 
     Raises:
         FusionkitError: if it does not exist, holds no backbone, or its plugin is not installed.
@@ -62,7 +67,7 @@ def load(path: str | Path) -> Backbone:
         raise FusionkitError(
             f"{file} holds a {component.kind}, not a backbone; give the file of a backbone"
         )
-    return component
+    return component if exact else inference_form(component)
 
 
 def weights_of(path: str | Path) -> Path:

@@ -11,6 +11,7 @@ import typer
 from fusionkit.cli.app import app
 from fusionkit.cli.options import (
     BackboneOption,
+    ExactOption,
     ModelOption,
     PluginFiles,
     Sources,
@@ -37,6 +38,7 @@ def audit(
         ),
     ] = None,
     symmetrize: SymmetryOption = Symmetry.none,
+    exact: ExactOption = False,
     count: Annotated[
         int, typer.Option(min=1, metavar="N", help="Number of elements to draw from each group.")
     ] = 5,
@@ -101,7 +103,7 @@ def audit(
         for text in transform or registry.names("transform")
     }
     groups = {text: registry.build(spec) for text, spec in specs.items()}
-    network, names = choose_model(model, backbone, sources)
+    network, names = choose_model(model, backbone, sources, exact=exact)
     network = symmetrized(network, symmetrize.value)
     sources = {names[modality]: path for modality, path in sources.items()}
     pairs = find_pairs(sources)[:limit]

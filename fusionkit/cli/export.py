@@ -50,7 +50,7 @@ def export(
     from fusionkit.inference.onnx_export import export_onnx
     from fusionkit.io.atomic_write import make_folder
 
-    network = load(model)
+    network = load(model, exact=True)
     make_folder(out.parent)
     names = export_onnx(network, out, modality)
     logger.info("%s: %s -> fused, %.1f MB", out, ", ".join(names), out.stat().st_size / 1e6)

@@ -11,6 +11,7 @@ import typer
 from fusionkit.cli.app import app
 from fusionkit.cli.options import (
     BackboneOption,
+    ExactOption,
     ModelOption,
     PluginFiles,
     Sources,
@@ -64,6 +65,7 @@ def fuse(
         typer.Option(help="With `minmax`, stretch each fused image to the full range."),
     ] = Stretch.none,
     symmetrize: SymmetryOption = Symmetry.none,
+    exact: ExactOption = False,
     plugin_files: PluginFiles = None,
 ) -> None:
     """Fuse images of one scene, or folders of them.
@@ -87,7 +89,7 @@ def fuse(
     sources = parse_sources(source)
     forms = "MODALITY=LOW:HIGH, MODALITY=LOW%:HIGH% or MODALITY=full"
     windows = parse_assignments("--window", window, forms)
-    network, names = choose_model(model, backbone, sources)
+    network, names = choose_model(model, backbone, sources, exact=exact)
     options = FusionOptions(
         colour=None if colour is None else names.get(colour, colour),
         stretch=stretch.value,

@@ -73,6 +73,14 @@ SymmetryOption = Annotated[
 ]
 
 
+ExactOption = Annotated[
+    bool,
+    typer.Option(
+        "--exact", help="Use the network exactly as its authors wrote it, which is slower."
+    ),
+]
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -142,7 +150,7 @@ def parse_sources(options: list[str]) -> dict[str, Path]:
 
 
 def choose_model(
-    model: str | None, backbone: str | None, sources: dict[str, Path]
+    model: str | None, backbone: str | None, sources: dict[str, Path], *, exact: bool = False
 ) -> tuple[Backbone, dict[str, str]]:
     """Return the network to fuse with, and the name that it has for each source.
 
@@ -168,5 +176,5 @@ def choose_model(
         plugins = load_installed_plugins()
         model = model_for(sources, plugins.models, plugins.registry.hint).card.name
         logger.info("model: %s (others: fusionkit models)", model)
-    network = load(model)
+    network = load(model, exact=exact)
     return network, names_for(network, sources)

@@ -62,7 +62,7 @@ def export_onnx(
             f"the backbone {backbone.name!r} fuses in a way of its own (it overrides `fuse`), "
             f"which ONNX can't express; export the network that it wraps"
         )
-    model = _with_padding(_network(backbone, names), backbone, names)
+    model = _with_padding(_network(backbone.exact_form(), names), backbone, names)
     with atomic_write(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
         _compare(backbone, temporary, names)

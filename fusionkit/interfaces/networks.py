@@ -59,6 +59,18 @@ class Backbone(Component, nn.Module, ABC):
             fused = self(padded)
             return crop(fused, (size[0], size[1]))[0].float().clamp(0, 1).cpu()
 
+    def inference_form(self) -> Backbone:
+        """Return a network with the same results that only infers, faster; by default itself.
+
+        ``fusionkit.load`` builds it once and compares it with this network. It copies what it needs
+        of the weights, takes the sources that ``forward`` takes, and must work in double precision.
+        """
+        return self
+
+    def exact_form(self) -> Backbone:
+        """Return the network as its authors wrote it: itself, unless this is a faster form."""
+        return self
+
 
 class Sensor(Component, nn.Module, ABC):
     """A pseudo-sensor: what its modality would see of a fused image."""
@@ -70,6 +82,14 @@ class Sensor(Component, nn.Module, ABC):
     @abstractmethod
     def forward(self, fused: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Map fused images in [0, 1] to images of the modality in [0, 1]."""
+
+    def inference_form(self) -> Sensor:
+        """Return a sensor with the same results that only infers, faster; by default itself."""
+        return self
+
+    def exact_form(self) -> Sensor:
+        """Return the sensor as its authors wrote it: itself, unless this is a faster form."""
+        return self
 
 
 def check_modalities(name: str, modalities: Sequence[str]) -> tuple[str, ...]:

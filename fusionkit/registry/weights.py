@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Component
+from fusionkit.interfaces import Backbone, Component, Sensor
 from fusionkit.io.atomic_write import atomic_write
 from fusionkit.registry.arguments import make_spec
 from fusionkit.registry.components import Registry
@@ -28,13 +28,15 @@ def save_weights(
     """Save the weights of a component with the configuration that rebuilds it.
 
     Args:
-        component: A module that the registry built.
+        component: A module that the registry built. Of a faster form the exact form is saved.
         path: The ``.safetensors`` file to write.
         state: State dict to save instead of the component's own, such as a moving average.
 
     Raises:
         FusionkitError: if the component was not built by name.
     """
+    if isinstance(component, Backbone | Sensor):
+        component = component.exact_form()
     if component.spec is None or not isinstance(component, nn.Module):
         raise FusionkitError(
             f"{type(component).__name__} was not built by name (fusionkit.build), "

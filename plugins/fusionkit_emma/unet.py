@@ -9,6 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from fusionkit.inference.inference_form import fold_batch_norms
 from fusionkit.interfaces import Sensor
 
 
@@ -60,6 +61,10 @@ class UNet(Sensor):
         x = self.up2(torch.cat((self.up_sample3(x), d2), dim=1))
         x = self.up1(torch.cat((self.up_sample2(x), d1), dim=1))
         return self.last(x)
+
+    def inference_form(self) -> UNet:
+        """Return a copy with batch norms folded into the convolutions, in channels_last."""
+        return fold_batch_norms(self).to(memory_format=torch.channels_last)
 
 
 class _ConvBlock(nn.Module):
