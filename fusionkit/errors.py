@@ -12,6 +12,14 @@ class FusionkitError(Exception):
     """A mistake of the user's: what was expected, what was found, and what to do, in one message.
 
     The command line prints the message alone, without a traceback, and exits with code 2.
+
+    Example:
+        >>> import fusionkit as fk
+        >>> try:
+        ...     fk.build("backbone", name="averag")
+        ... except fk.FusionkitError as error:
+        ...     "did you mean 'average'" in str(error)
+        True
     """
 
 

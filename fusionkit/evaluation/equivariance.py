@@ -207,6 +207,16 @@ def write_audit(folder: Path, lines: Sequence[AuditLine], examples: Sequence[Aud
 
     Raises:
         FusionkitError: if the folder can't be written.
+
+    Example:
+        >>> import tempfile
+        >>> line = AuditLine("a", "shift", "by 3 rows", 0.01, 40.0, 0.2, 1.0)
+        >>> image = torch.rand(20, 30)
+        >>> example = AuditExample(line, image, image, torch.ones(20, 30, dtype=torch.bool))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_audit(Path(folder), [line], [example])
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['audit.csv', 'audit.png']
     """
     make_folder(folder)
     text = io.StringIO()
@@ -222,6 +232,14 @@ def example_pictures(example: AuditExample) -> tuple[NDArray[np.uint8], ...]:
     """Return T F(x), F(T x) and their difference ten times as bright, each (h, w, 3).
 
     Invalid pixels are blue.
+
+    Example:
+        >>> line = AuditLine("a", "shift", "by 3 rows", 0.01, 40.0, 0.2, 1.0)
+        >>> image = torch.rand(20, 30)
+        >>> example = AuditExample(line, image, image, torch.ones(20, 30, dtype=torch.bool))
+        >>> expected, found, difference = example_pictures(example)
+        >>> bool((expected == found).all())
+        True
     """
     gap = ((example.found - example.expected).abs() * _GAIN).clamp(0, 1)
     return tuple(_picture(x, example.mask) for x in (example.expected, example.found, gap))

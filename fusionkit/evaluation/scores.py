@@ -72,6 +72,16 @@ def score_folders(
 
     Raises:
         FusionkitError: if a fused image has no source, or a source has another size.
+
+    Example:
+        >>> import tempfile
+        >>> from fusionkit.io.images import write_image
+        >>> image = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_image(Path(folder, "street.png"), image)
+        ...     sources = {"visible": Path(folder)}
+        ...     score_folders(Path(folder), sources, installed_metrics("cddfuse", ["EN"]))
+        [Score(image='street', metric='EN', value=8.0)]
     """
     progress = progress or SilentProgress()
     images = list_images(fused)
@@ -103,6 +113,15 @@ def score_files(
 
     Raises:
         FusionkitError: if the sizes differ or a file can't be read.
+
+    Example:
+        >>> import tempfile
+        >>> from fusionkit.io.images import write_image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "a.png")
+        ...     write_image(path, np.tile(np.arange(256, dtype=np.uint8), (64, 1)))
+        ...     score_files("a", path, {"visible": path}, installed_metrics("cddfuse", ["EN"]))
+        [Score(image='a', metric='EN', value=8.0)]
     """
     opened = {modality: open_image(path) for modality, path in sources.items()}
     values = score_opened(open_image(fused), opened, metrics)
@@ -196,6 +215,17 @@ def compare_profiles(
 
     Raises:
         FusionkitError: if a fused image has no source, or a source has another size.
+
+    Example:
+        >>> import tempfile
+        >>> from fusionkit.io.images import write_image
+        >>> registry = load_installed_plugins().registry
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_image(Path(folder, "a.png"), np.eye(192, dtype=np.uint8))
+        ...     sources = {"infrared": Path(folder), "visible": Path(folder)}
+        ...     found = compare_profiles(registry, Path(folder), sources)
+        >>> "cddfuse" in found.scores
+        True
     """
     classes: list[Any] = [entry.cls for entry in registry if entry.cls.kind == "metric"]
     scores: dict[str, list[Score]] = {}
@@ -261,6 +291,11 @@ def metrics_of(
 
     Raises:
         FusionkitError: for an unknown metric or profile.
+
+    Example:
+        >>> registry = load_installed_plugins().registry
+        >>> [metric.name for metric in metrics_of(registry, "cddfuse", ["EN", "SF"])]
+        ['EN', 'SF']
     """
     classes: dict[str, Any] = {
         entry.cls.name: entry.cls for entry in registry if entry.cls.kind == "metric"

@@ -156,6 +156,11 @@ class Verdict:
         intensities: Mean coefficient of each source's intensities.
         unexplained: Mean part of the fused gradients that no source explains.
         problem: A sentence if fusion has collapsed, else None.
+
+    Example:
+        >>> found = verdict({"ir": 0.9, "vi": 0.8}, {"ir": 0.5, "vi": 0.5}, made_up=0.1)
+        >>> found.problem is None
+        True
     """
 
     shares: dict[str, float]

@@ -52,6 +52,14 @@ def export_onnx(
     Raises:
         FusionkitError: if ONNX packages are missing, the backbone does not say what it fuses, or
             ONNX can't express it.
+
+    Example:
+        >>> import tempfile
+        >>> import fusionkit as fk
+        >>> average = fk.build("backbone", name="average")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     export_onnx(average, Path(folder, "average.onnx"), ["infrared", "visible"])
+        ('infrared', 'visible')
     """
     if target.suffix != ".onnx":
         raise FusionkitError(f"the output must be an .onnx file, found {target}")

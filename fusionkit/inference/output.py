@@ -31,6 +31,20 @@ class OutputFiles:
 
     Raises:
         FusionkitError: for an unknown suffix, or an output that would replace a source.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from fusionkit.io.pairs import find_pairs
+        >>> image = np.zeros((20, 30), np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sources = {name: Path(folder, f"{name}.png") for name in ("infrared", "visible")}
+        ...     for path in sources.values():
+        ...         write_image(path, image)
+        ...     pairs = find_pairs(sources)
+        ...     files = OutputFiles(Path(folder, "fused.png"), pairs, suffix=None, as_file=True)
+        ...     files.write(pairs[0], "visible", image).name
+        'fused.png'
     """
 
     def __init__(

@@ -28,6 +28,12 @@ class Symmetrized(Backbone):
     Args:
         backbone: F.
         group: ``reflect`` or ``d4``.
+
+    Example:
+        >>> import fusionkit as fk
+        >>> network = Symmetrized(fk.build("backbone", name="average"), "d4")
+        >>> network({"infrared": torch.zeros(1, 1, 8, 8), "visible": torch.ones(1, 1, 8, 8)}).mean()
+        tensor(0.5000)
     """
 
     name = "symmetrized"

@@ -114,6 +114,13 @@ def ordered_sources(backbone: Backbone, sources: Images) -> list[Tensor]:
 
     Raises:
         FusionkitError: if a modality that the backbone was built for is missing.
+
+    Example:
+        >>> import fusionkit as fk
+        >>> network = fk.build("backbone", name="ufuser", modalities=("infrared", "visible"))
+        >>> images = {"visible": torch.ones(1, 1, 8, 8), "infrared": torch.zeros(1, 1, 8, 8)}
+        >>> [float(image.mean()) for image in ordered_sources(network, images)]
+        [0.0, 1.0]
     """
     if missing := [name for name in backbone.modalities if name not in sources]:
         raise FusionkitError(

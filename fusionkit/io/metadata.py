@@ -51,6 +51,12 @@ class Metadata:
         exposure: EXIF tag -> value.
         place: GPS tag -> value.
         profile: An ICC profile, or None.
+
+    Example:
+        >>> Metadata(image={271: "FLIR"}).exif((480, 640)).startswith(b"Exif")
+        True
+        >>> Metadata().exif((480, 640)) is None
+        True
     """
 
     image: Mapping[int, Any] = field(default_factory=dict)
@@ -144,7 +150,16 @@ def _resized(exposure: Mapping[int, Any], size: tuple[int, int]) -> dict[int, An
 
 
 def add_to_png(data: bytes, metadata: Metadata, size: tuple[int, int]) -> bytes:
-    """Return the bytes of a PNG with chunks for EXIF and colour profile after its header."""
+    """Return the bytes of a PNG with chunks for EXIF and colour profile after its header.
+
+    Example:
+        >>> import io
+        >>> file = io.BytesIO()
+        >>> Image.new("L", (4, 2)).save(file, "PNG")
+        >>> data = add_to_png(file.getvalue(), Metadata(image={271: "FLIR"}), (2, 4))
+        >>> Image.open(io.BytesIO(data)).getexif()[271]
+        'FLIR'
+    """
     header = 8 + 25  # the signature and IHDR
     chunks = b""
     if metadata.profile is not None:
@@ -160,7 +175,12 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def tiff_tags(metadata: Metadata) -> list[tuple[int, int, int, Any, bool]]:
-    """Return the tags of the image and its colour profile in the form that tifffile takes."""
+    """Return the tags of the image and its colour profile in the form that tifffile takes.
+
+    Example:
+        >>> [tag for tag, *_ in tiff_tags(Metadata(image={271: "FLIR", 272: "T540"}))]
+        [271, 272]
+    """
     ascii_, undefined = 2, 7
     tags: list[tuple[int, int, int, Any, bool]] = []
     for tag in _TEXTS:
@@ -177,6 +197,15 @@ def add_to_tiff(path: Path, metadata: Metadata, size: tuple[int, int]) -> None:
 
     A directory that names them replaces the first one, whose entries it takes over. The pixels
     between them stay where they are, so a file of any size takes no time.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.tif"
+        ...     Image.new("L", (4, 2)).save(path)
+        ...     add_to_tiff(path, Metadata(place={1: "N"}), (2, 4))
+        ...     read_metadata(path).place
+        {1: 'N'}
     """
     groups = {_EXPOSURE: _resized(metadata.exposure, size), _PLACE: metadata.place}
     if not any(groups.values()):

@@ -27,6 +27,12 @@ class Pair:
     Attributes:
         id: Name of the scene: the common stem of its files, or the stem of the first file.
         images: Modality name -> image.
+
+    Example:
+        >>> import numpy as np
+        >>> pair = Pair("street", {"visible": open_image(np.zeros((20, 30, 3), np.uint8))})
+        >>> pair.size, pair.paths
+        ((20, 30), {})
     """
 
     id: str

@@ -35,6 +35,12 @@ class Document:
     Attributes:
         values: Plain dictionaries, lists and scalars.
         path: The file.
+
+    Example:
+        >>> document = Document(Path("a.yaml"), {"seed": 1}, {("seed",): "a.yaml:1"})
+        >>> document.set(("seed",), 2, "the command line")
+        >>> document.values, document.where(("seed",))
+        ({'seed': 2}, 'the command line')
     """
 
     def __init__(self, path: Path, values: dict[str, Any], lines: dict[Location, str]):
@@ -100,7 +106,12 @@ class Document:
 
 
 class Yaml12Loader(yaml.SafeLoader):
-    """YAML with the numbers of YAML 1.2: ``1e-4`` is a number, ``12:30`` and ``yes`` are text."""
+    """YAML with the numbers of YAML 1.2: ``1e-4`` is a number, ``12:30`` and ``yes`` are text.
+
+    Example:
+        >>> yaml.load("[1e-4, 12:30, yes]", Yaml12Loader)
+        [0.0001, '12:30', 'yes']
+    """
 
 
 Yaml12Loader.yaml_implicit_resolvers = {
@@ -129,6 +140,15 @@ def read_yaml(path: Path) -> Document:
 
     Raises:
         FusionkitError: with file and line, if it can't be read, is no YAML, or has a key twice.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.yaml"
+        ...     _ = path.write_text("stages: [{name: fuse}]")
+        ...     document = read_yaml(path)
+        >>> document.values, document.where(("stages", 0, "name")).rpartition(":")[2]
+        ({'stages': [{'name': 'fuse'}]}, '1')
     """
     try:
         text = path.read_text(encoding="utf-8")

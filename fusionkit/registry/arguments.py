@@ -41,6 +41,13 @@ class SpecOf:
 
     Validation needs the registry as its context: ``{"registry": Registry}``. It logs a warning for
     each argument under an old name, unless the context says ``{"warn": False}``.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> adapter = TypeAdapter(Annotated[ComponentSpec, SpecOf("backbone")])
+        >>> context = {"registry": load_installed_plugins().registry}
+        >>> adapter.validate_python({"name": "average"}, context=context).name
+        'average'
     """
 
     def __init__(self, kind: str):
@@ -127,7 +134,15 @@ def _at(
 
 
 def not_loaded(error: ValidationError, registry: Registry) -> list[str]:
-    """Return a sentence for each broken or disabled plugin if a component is unknown, else none."""
+    """Return a sentence for each broken or disabled plugin if a component is unknown, else none.
+
+    Example:
+        >>> try:
+        ...     TypeAdapter(int).validate_python("one")
+        ... except ValidationError as error:
+        ...     not_loaded(error, Registry())
+        []
+    """
     missing = any(problem["type"] == _UNKNOWN for problem in error.errors())
     return registry.not_loaded if missing else []
 
@@ -146,6 +161,12 @@ def make_spec(
 
     Raises:
         FusionkitError: if the name is unknown or an argument is wrong.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> registry = load_installed_plugins().registry
+        >>> make_spec(registry, "transform", "shift", {"largest": 8}).arguments
+        {'circular': True, 'largest': 8}
     """
     registry.get(kind, name)
     adapter: TypeAdapter[ComponentSpec] = TypeAdapter(Annotated[ComponentSpec, SpecOf(kind)])
@@ -164,6 +185,12 @@ def spec_from_text(registry: Registry, kind: str, text: str) -> ComponentSpec:
 
     Raises:
         FusionkitError: if the text has another form, the name is unknown or an argument is wrong.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> registry = load_installed_plugins().registry
+        >>> spec_from_text(registry, "transform", "{name: shift, circular: false}").arguments
+        {'circular': False, 'largest': None}
     """
     if not text.lstrip().startswith("{"):
         return make_spec(registry, kind, text, {})
@@ -194,6 +221,13 @@ def arguments_model(cls: type[Component]) -> type[BaseModel]:
 
     Raises:
         FusionkitError: if an argument has no type, or a type that pydantic can't validate.
+
+    Example:
+        >>> class Blur(Component):
+        ...     def __init__(self, sigma: float = 1.5):
+        ...         pass
+        >>> arguments_model(Blur)(sigma=2)
+        Blur(sigma=2.0)
     """
     hints = hints_of(cls)
     fields: dict[str, Any] = {}

@@ -44,6 +44,14 @@ class Registry:
 
     Attributes:
         not_loaded: A sentence for each plugin that is broken or disabled.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> registry = load_installed_plugins().registry
+        >>> registry.get("backbone", "average").plugin
+        'fusionkit-classic'
+        >>> registry.build(ComponentSpec("backbone", "average")).name
+        'average'
     """
 
     def __init__(self) -> None:
@@ -138,7 +146,11 @@ class Registry:
 
 
 def check_kind(kind: str) -> None:
-    """Raise FusionkitError for a kind that does not exist."""
+    """Raise FusionkitError for a kind that does not exist.
+
+    Example:
+        >>> check_kind("backbone")
+    """
     if kind not in KINDS:
         raise FusionkitError(
             f"no kind of component is called {kind!r} (there are: {', '.join(KINDS)})"
@@ -151,6 +163,12 @@ def check_component(cls: type[Component], plugin: str) -> str:
 
     Raises:
         FusionkitError: if the class is not a complete component; says what is wrong with it.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> cls = load_installed_plugins().registry.get("backbone", "average").cls
+        >>> check_component(cls, "fusionkit-classic")
+        'backbone'
     """
     what = f"{plugin}: {getattr(cls, '__qualname__', cls)!s}"
     if not (isinstance(cls, type) and issubclass(cls, tuple(KINDS.values()))):

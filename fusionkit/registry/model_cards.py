@@ -92,6 +92,12 @@ def read_model(path: Path) -> Model:
 
     Raises:
         FusionkitError: if the file is not a model card; says what is wrong and where.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> weights = load_installed_plugins().models["emma-ir-vis"].path
+        >>> read_model(weights.with_suffix(".yaml")).card.modalities
+        ('infrared', 'visible')
     """
     document = read_yaml(path)
     try:
@@ -112,6 +118,11 @@ def model_named(name: str, models: Mapping[str, Model], hint: str = "") -> Model
 
     Raises:
         FusionkitError: if no plugin ships it; lists the models that exist.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> model_named("emma-medical", load_installed_plugins().models).card.name
+        'emma-medical'
     """
     if name not in models:
         there = ", ".join(sorted(models)) or "none: no plugin with models is installed"
@@ -132,6 +143,11 @@ def model_for(modalities: Collection[str], models: Mapping[str, Model], hint: st
 
     Raises:
         FusionkitError: if there is none, or more than one.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> model_for(["ir", "vi"], load_installed_plugins().models).card.name
+        'emma-ir-vis'
     """
     fitting = [m for m in models.values() if names_of(m.card, modalities) is not None]
     if len(fitting) == 1:
@@ -146,7 +162,13 @@ def model_for(modalities: Collection[str], models: Mapping[str, Model], hint: st
 
 
 def names_of(card: ModelCard, sources: Collection[str]) -> dict[str, str] | None:
-    """Return source -> modality of the model, or None if the model does not fuse these sources."""
+    """Return source -> modality of the model, or None if the model does not fuse these sources.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> names_of(load_installed_plugins().models["emma-ir-vis"].card, ["vi", "ir"])
+        {'vi': 'visible', 'ir': 'infrared'}
+    """
     found: dict[str, str] = {}
     for source in sources:
         for modality in card.modalities:
@@ -157,7 +179,14 @@ def names_of(card: ModelCard, sources: Collection[str]) -> dict[str, str] | None
 
 
 def card_text(model: Model) -> str:
-    """Return a card as text for a terminal."""
+    """Return a card as text for a terminal.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> text = card_text(load_installed_plugins().models["emma-ir-vis"])
+        >>> text.partition(":")[0]
+        'emma-ir-vis'
+    """
     card = model.card
     lines = [f"{card.name}: {card.summary}", ""]
     rows = {

@@ -32,6 +32,21 @@ def convert_official(source: Path, target: Path, network: str, plugins: Plugins)
     Raises:
         FusionkitError: if no plugin announces the network, or if the file is not a state dict or
             belongs to another network.
+
+    Example:
+        >>> import tempfile
+        >>> import fusionkit as fk
+        >>> from fusionkit.interfaces import OfficialWeights
+        >>> from fusionkit.registry.plugins import load_plugins
+        >>> arguments = {"channels": (8, 8), "modalities": ("infrared", "visible")}
+        >>> small = OfficialWeights("small", "backbone", "ufuser", arguments)
+        >>> plugins = load_plugins()
+        >>> plugins.official_weights["small"] = small
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     source, target = Path(folder, "small.pth"), Path(folder, "small.safetensors")
+        ...     torch.save(fk.build("backbone", name="ufuser", **arguments).state_dict(), source)
+        ...     convert_official(source, target, "small", plugins)
+        'backbone ufuser'
     """
     known = plugins.official_weights
     if network not in known:

@@ -64,7 +64,14 @@ class Listing:
 
 
 def listing_of(plugins: Plugins) -> Listing:
-    """Return the listing of loaded plugins."""
+    """Return the listing of loaded plugins.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> listing = listing_of(load_installed_plugins())
+        >>> ("average", "fusionkit-classic") in listing.components["backbone"]
+        True
+    """
     counts: dict[str, int] = {}
     components: dict[str, list[tuple[str, str]]] = {}
     for entry in plugins.registry:
@@ -79,7 +86,12 @@ def listing_of(plugins: Plugins) -> Listing:
 
 
 def installed_listing() -> Listing:
-    """Return the listing of the installed plugins, from the cache if it is valid."""
+    """Return the listing of the installed plugins, from the cache if it is valid.
+
+    Example:
+        >>> "emma.yaml" in installed_listing().recipes
+        True
+    """
     fingerprint = _fingerprint()
     path = _cache_folder() / "plugins.json"
     try:

@@ -157,6 +157,10 @@ def load_plugins(
         entry_points: The plugins; those of the installed packages by default.
         disabled: Names of plugins or packages to leave out.
         files: Python files to load as plugins, after the others.
+
+    Example:
+        >>> load_plugins(disabled=["fusionkit-models"]).models
+        {}
     """
     if entry_points is None:
         entry_points = importlib.metadata.entry_points(group=GROUP)

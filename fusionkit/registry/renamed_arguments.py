@@ -28,6 +28,12 @@ def rename_arguments(
 
     Returns:
         The arguments under their present names, and old name -> present name of those renamed.
+
+    Example:
+        >>> class Train(Component):
+        ...     renamed_arguments = {"rate": "lr"}
+        >>> rename_arguments(Train, {"rate": 0.1})
+        ({'lr': 0.1}, {'rate': 'lr'})
     """
     places = {key: place for place, key in enumerate(arguments)}
     result, renamed = dict(arguments), {}
@@ -57,7 +63,11 @@ def _is_group(old: str, new: str) -> bool:
 
 @functools.cache  # once a process is enough
 def warn_renamed(kind: str, name: str, old: str, new: str) -> None:
-    """Log that an argument has a new name."""
+    """Log that an argument has a new name.
+
+    Example:
+        >>> warn_renamed("stage", "train", "rate", "lr")
+    """
     logger.warning(
         "%s %r: the argument %r is now %r; the old name works for one more release",
         kind,

@@ -39,6 +39,13 @@ def hints_of(cls: type[Component]) -> Mapping[str, Any]:
 
     Raises:
         FusionkitError: if a type can't be resolved.
+
+    Example:
+        >>> class Blur(Component):
+        ...     def __init__(self, sigma: float = 1.0):
+        ...         pass
+        >>> hints_of(Blur)["sigma"]
+        <class 'float'>
     """
     if not parameters_of(cls):
         return {}
@@ -53,7 +60,16 @@ def hints_of(cls: type[Component]) -> Mapping[str, Any]:
 
 @functools.cache
 def from_run(cls: type[Component]) -> tuple[str, ...]:
-    """Return the names of the arguments that are annotated ``Modalities``."""
+    """Return the names of the arguments that are annotated ``Modalities``.
+
+    Example:
+        >>> from fusionkit.interfaces import Modalities
+        >>> class Stack(Component):
+        ...     def __init__(self, sources: "Modalities", depth: int = 1):
+        ...         pass
+        >>> from_run(Stack)
+        ('sources',)
+    """
     return tuple(
         key
         for key, hint in hints_of(cls).items()

@@ -34,7 +34,16 @@ def explain(error: ValidationError, known: Iterable[str] = ()) -> list[tuple[str
 def explain_located(
     error: ValidationError, known: Iterable[str] = ()
 ) -> list[tuple[tuple[str | int, ...], str]]:
-    """Return (location, sentence) for each problem; for a union, only the closest alternative."""
+    """Return (location, sentence) for each problem; for a union, only the closest alternative.
+
+    Example:
+        >>> from pydantic import TypeAdapter
+        >>> try:
+        ...     _ = TypeAdapter(dict[str, int]).validate_python({"width": "wide"})
+        ... except ValidationError as error:
+        ...     [location for location, _ in explain_located(error)]
+        [('width',)]
+    """
     known = list(known)
     problems: dict[tuple[str | int, ...], list[str]] = {}
     for problem in error.errors():

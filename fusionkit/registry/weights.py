@@ -34,6 +34,15 @@ def save_weights(
 
     Raises:
         FusionkitError: if the component was not built by name.
+
+    Example:
+        >>> import tempfile
+        >>> import fusionkit as fk
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "average.safetensors"
+        ...     save_weights(fk.build("backbone", name="average"), path)
+        ...     read_header(path)
+        ('backbone', {'name': 'average'})
     """
     if isinstance(component, Backbone | Sensor):
         component = component.exact_form()
@@ -60,6 +69,12 @@ def read_header(path: Path) -> tuple[str, dict[str, Any]]:
 
     Raises:
         FusionkitError: if the file does not exist or is not a weights file of fusionkit.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> kind, values = read_header(load_installed_plugins().models["emma-ir-vis"].path)
+        >>> kind, values["name"]
+        ('backbone', 'ufuser')
     """
     if not path.is_file():
         raise FusionkitError(f"the weights file {path} does not exist")
@@ -83,6 +98,12 @@ def load_weights(path: Path, registry: Registry) -> Any:
     Raises:
         FusionkitError: if the file is not a weights file of fusionkit, if its component is not
             installed, or if the tensors do not fit the component.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> plugins = load_installed_plugins()
+        >>> load_weights(plugins.models["emma-ir-vis"].path, plugins.registry).name
+        'ufuser'
     """
     kind, values = read_header(path)
     arguments = dict(values)

@@ -120,6 +120,14 @@ def write_audit_page(
 
     Raises:
         FusionkitError: if the folder can't be written.
+
+    Example:
+        >>> import tempfile
+        >>> line = AuditLine("a", "shift", "by 3 rows", 0.01, 40.0, 0.2, 1.0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_audit_page(Path(folder), "average", [line], [])
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['audit.html']
     """
     make_folder(folder)
     captions = ("T F(x)", "F(T x)", "difference, ten times as bright")

@@ -68,6 +68,13 @@ def render_page(template: str, page: object) -> str:
 
     Raises:
         jinja2.UndefinedError: if the template uses a value that the page does not have.
+
+    Example:
+        >>> from fusionkit.reporting.audit_report import AuditReport
+        >>> from fusionkit.reporting.tables import Table
+        >>> page = render_page("audit.html", AuditReport("<net>", 3, 0, Table((), ()), ()))
+        >>> "Equivariance of &lt;net&gt;" in page
+        True
     """
     style, script = _asset("style.css"), _asset("page.js")
     policy = (

@@ -136,6 +136,12 @@ def cases_of(
     Raises:
         FusionkitError: if no such plugin is installed, or it could not be loaded, or it brings no
             component.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> case = cases_of(load_installed_plugins(), "fusionkit-classic")[0]
+        >>> case.component, case.outcome().state
+        ('backbone average', 'passed')
     """
     names = None if plugin is None else _named(plugins, plugin)
     cases = [
@@ -150,7 +156,15 @@ def cases_of(
 
 
 def check_plugin(plugins: Plugins, plugin: str) -> Iterable[tuple[Case, Outcome]]:
-    """Run all checks of a plugin, one after the other."""
+    """Run all checks of a plugin, one after the other.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> outcomes = check_plugin(load_installed_plugins(), "fusionkit-classic")
+        >>> case, outcome = next(iter(outcomes))
+        >>> case.component, outcome.state
+        ('backbone average', 'passed')
+    """
     for case in cases_of(plugins, plugin):
         yield case, case.outcome()
 

@@ -47,6 +47,13 @@ class Subject:
         cls: The class.
         arguments: The arguments, as in a configuration.
         modalities: Names of the sources that the component is given.
+
+    Example:
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> registry = load_installed_plugins().registry
+        >>> subject = Subject(registry, registry.get("backbone", "average").cls)
+        >>> subject.build()(subject.images(32, 48)).shape
+        torch.Size([2, 1, 32, 48])
     """
 
     registry: Registry
@@ -120,5 +127,10 @@ def smooth(batch: int, height: int, width: int, generator: torch.Generator) -> T
 
 
 def scene(images: Images, name: str = "scene") -> Sample:
-    """Return the first image of each source as a sample."""
+    """Return the first image of each source as a sample.
+
+    Example:
+        >>> scene({"visible": torch.zeros(2, 1, 8, 6)}).images["visible"].shape
+        torch.Size([1, 8, 6])
+    """
     return Sample(name, {modality: image[0] for modality, image in images.items()})

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import importlib.metadata
+import inspect
+import pkgutil
 import subprocess
 import sys
+
+from pydantic import BaseModel
 
 import fusionkit as fk
 
@@ -23,3 +29,59 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_what_a_plugin_imports_costs_no_torch():
     code = "import sys, fusionkit; fusionkit.hookimpl; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+PUBLIC = (
+    "config",
+    "errors",
+    "evaluation",
+    "functional",
+    "inference",
+    "interfaces",
+    "io",
+    "progress",
+    "registry",
+    "reporting",
+    "testing",
+)
+"""Modules that plugins import, and those behind the functions of `fusionkit` itself."""
+
+NO_EXAMPLE = {
+    "fusionkit.interfaces.component.Component": "base of the kinds; users derive from a kind",
+    "fusionkit.config.run_config.LoadedConfig": "load_config makes it, and has an example",
+    "fusionkit.registry.model_cards.Model": "read_model makes it, and has an example",
+}
+
+
+def public_modules():
+    yield "fusionkit.api"
+    for name in PUBLIC:
+        module = importlib.import_module(f"fusionkit.{name}")
+        yield module.__name__
+        for found in pkgutil.walk_packages(getattr(module, "__path__", []), f"{module.__name__}."):
+            yield found.name
+
+
+def does_something(value):
+    """Whether it is a function, or a class that is more than a record, a contract or an error."""
+    if inspect.isroutine(value):
+        return True
+    return inspect.isclass(value) and not (
+        inspect.isabstract(value)
+        or dataclasses.is_dataclass(value)
+        or getattr(value, "_is_protocol", False)
+        or issubclass(value, (BaseModel, Exception, tuple))
+        or not set(vars(value)) - {"__module__", "__doc__", "__dict__", "__weakref__"}
+    )
+
+
+def test_every_public_function_and_class_shows_how_to_use_it():
+    missing = set()
+    for name in public_modules():
+        module = importlib.import_module(name)
+        for key in getattr(module, "__all__", ()):
+            value = getattr(module, key)
+            own = str(getattr(value, "__module__", "")).startswith("fusionkit")
+            if own and does_something(value) and ">>>" not in (inspect.getdoc(value) or ""):
+                missing.add(f"{value.__module__}.{value.__qualname__}")
+    assert missing == NO_EXAMPLE.keys()

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+__all__ = ["Mean", "local_moments"]
+
 ROWS = 24
 """Rows of one strip: so few that what one works on stays in a processor's cache."""
 
@@ -28,6 +30,13 @@ def local_moments(
     Yields:
         From top to bottom: means (k, ...), variances (k, ...) and covariances of the first image
         with the others (k - 1, ...). All are the caller's to overwrite.
+
+    Example:
+        >>> from functools import partial
+        >>> mean = partial(torch.nn.functional.avg_pool2d, kernel_size=8, stride=1)
+        >>> means, _, covariances = next(local_moments(torch.zeros(2, 1, 20, 30), mean, side=8))
+        >>> means.shape, covariances.shape
+        (torch.Size([2, 1, 13, 23]), torch.Size([1, 1, 13, 23]))
     """
     k = len(images)
     height = images.shape[-2] - side + 1
