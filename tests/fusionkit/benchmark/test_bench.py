@@ -13,6 +13,7 @@ import torch
 from skimage.exposure import rescale_intensity
 
 import fusionkit as fk
+from fusionkit.benchmark import cell_store
 from fusionkit.benchmark.bench import run_suite
 from fusionkit.benchmark.suite import load_suite
 from fusionkit.errors import FusionkitError
@@ -286,23 +287,39 @@ def test_commands_that_share_a_folder_do_not_disturb_each_other(tmp_path, plugin
 
 def test_a_cell_that_another_command_computes_is_waited_for(tmp_path, plugins, monkeypatch):
     text = TOY.replace("FAULT", "none").replace("LABELS", "masks").replace("[0, 1, 2]", "[0]")
-    begun, go_on, fit = threading.Event(), threading.Event(), Trained.fit
+    begun, waiting, go_on = threading.Event(), threading.Event(), threading.Event()
+    fit, locked, claimed = Trained.fit, cell_store.locked, []
 
     def slow(self, train, context):
         begun.set()
-        assert go_on.wait(60)
+        go_on.wait()
         fit(self, train, context)
 
+    def counted(path):
+        claimed.append(path)
+        if claimed.count(path) == 2:
+            waiting.set()
+        return locked(path)
+
     monkeypatch.setattr(Trained, "fit", slow)
+    monkeypatch.setattr(cell_store, "locked", counted)
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(bench, tmp_path, text, plugins=plugins)
-        assert begun.wait(60)
-        second = pool.submit(bench, tmp_path, text, plugins=plugins)
-        with pytest.raises(TimeoutError):
-            second.result(timeout=1)
-        go_on.set()
-        assert first.result(60)[0].table == second.result(60)[0].table
+        try:
+            first = pool.submit(bench, tmp_path, text, plugins=plugins)
+            until(begun, first)
+            second = pool.submit(bench, tmp_path, text, plugins=plugins)
+            until(waiting, second)
+            assert not second.done()
+        finally:
+            go_on.set()
+        assert first.result()[0].table == second.result()[0].table
     assert Trained.started == 2
+
+
+def until(event, future):
+    """Wait for an event that a thread sets, however slow the machine, unless the thread ends."""
+    while not event.wait(0.1):
+        assert not future.done(), future.exception()
 
 
 @pytest.mark.parametrize(
