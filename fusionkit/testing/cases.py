@@ -11,7 +11,16 @@ from typing import Any, Literal
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.registry.arguments import arguments_model
 from fusionkit.registry.plugins import Plugins
-from fusionkit.testing import common, metrics, networks, objectives, sources, tasks, transforms
+from fusionkit.testing import (
+    common,
+    metrics,
+    networks,
+    objectives,
+    sources,
+    stages,
+    tasks,
+    transforms,
+)
 from fusionkit.testing.subject import BUILD, NotApplicable, Refused, Subject, expect
 
 __all__ = ["CHECKS", "Case", "Outcome", "cases_of", "check_plugin"]
@@ -49,8 +58,8 @@ CHECKS: Mapping[str, tuple[Callable[[Subject], None], ...]] = {
         "loss": objectives.LOSS_CHECKS,
         "distance": objectives.DISTANCE_CHECKS,
         "metric": metrics.CHECKS,
-        "dataset": sources.DATASET_CHECKS,
-        "stage": sources.STAGE_CHECKS,
+        "dataset": sources.CHECKS,
+        "stage": stages.CHECKS,
         "task": tasks.CHECKS,
     }.items()
 }

@@ -1,15 +1,13 @@
-"""Checks of data sets and stages."""
+"""Checks of data sets."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from fusionkit.config.run_config import RunConfig
-from fusionkit.interfaces import IGNORED, Dataset, Sample, Stage
+from fusionkit.interfaces import IGNORED, Dataset, Sample
 from fusionkit.testing.boxes import FORMAT, better_reading
 from fusionkit.testing.subject import Subject, expect
 
@@ -147,20 +145,4 @@ def repeatable(subject: Subject) -> None:
     raise AssertionError(f"it has {len(one)} scenes, and [{len(one)}] raises no IndexError")
 
 
-def stage(subject: Subject) -> None:
-    """``ignores`` names keys of the configuration, and ``run`` takes the run alone."""
-    cls = subject.cls
-    assert issubclass(cls, Stage)
-    for key in cls.ignores:
-        expect(
-            key in RunConfig.model_fields,
-            f"ignores names {key!r}, which is no key of the configuration",
-        )
-    expect(
-        len(inspect.signature(cls.run).parameters) == 2,
-        "run must take the run and nothing else",
-    )
-
-
-DATASET_CHECKS: tuple[Callable[[Subject], None], ...] = (samples, labels, splits, repeatable)
-STAGE_CHECKS: tuple[Callable[[Subject], None], ...] = (stage,)
+CHECKS: tuple[Callable[[Subject], None], ...] = (samples, labels, splits, repeatable)

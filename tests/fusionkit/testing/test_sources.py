@@ -1,15 +1,11 @@
-"""The checks of data sets and stages find each spoiled one, and say it in a sentence."""
+"""The checks of data sets find each spoiled one, and say it in a sentence."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from fusionkit.interfaces import (
-    Dataset,
-    Sample,
-    Stage,
-)
+from fusionkit.interfaces import Dataset, Sample
 
 
 class Made(Dataset):
@@ -88,17 +84,3 @@ def test_a_spoiled_dataset_is_found(failures, fault, check, sentence):
         assert found == {}
     else:
         assert sentence in found[check]
-
-
-class Blind(Stage):
-    """Sees nothing."""
-
-    name = "blind"
-    ignores = ("tests",)
-
-    def run(self, run):
-        """Do nothing."""
-
-
-def test_a_spoiled_stage_is_found(failures):
-    assert "'tests', which is no key" in failures(Blind)["stage"]
