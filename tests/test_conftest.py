@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,10 @@ def run(pytester, monkeypatch):
     monkeypatch.setenv("FUSIONKIT_DATA", str(pytester.path / "nowhere"))
 
     def run(*options: str, allowed: str = "{}") -> pytest.RunResult:
-        before, _, after = conftest.partition("ALLOWED_SKIPS: dict[str, str] = {}")
-        assert after
-        pytester.makeconftest(f"{before}ALLOWED_SKIPS: dict[str, str] = {allowed}{after}")
+        pattern = re.compile(r"^(ALLOWED_SKIPS: .*?) = \{.*?\}$", re.MULTILINE | re.DOTALL)
+        ours, count = pattern.subn(lambda match: f"{match[1]} = {allowed}", conftest)
+        assert count == 1
+        pytester.makeconftest(ours)
         pytester.makepyfile(test_x=TESTS)
         return pytester.runpytest_inprocess("-W", "ignore", *options)
 
