@@ -104,6 +104,9 @@ def audit(
     }
     groups = {text: registry.build(spec) for text, spec in specs.items()}
     network, names = choose_model(model, backbone, sources, exact=exact)
+    title = network.name
+    if symmetrize is not Symmetry.none:
+        title += f", symmetrized over {symmetrize.value}"
     network = symmetrized(network, symmetrize.value)
     sources = {names[modality]: path for modality, path in sources.items()}
     pairs = find_pairs(sources)[:limit]
@@ -118,8 +121,9 @@ def audit(
             progress=bar,
         )
     write_audit(out, lines, examples)
-    write_audit_page(out, network.name, lines, examples, seed=seed)
-    table = Table(title=f"equivariance of {network.name} on {len(pairs)} pairs")
+    write_audit_page(out, title, lines, examples, seed=seed)
+    count_of_pairs = f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}"
+    table = Table(title=f"equivariance of {title} on {count_of_pairs}")
     for column in ("group", "elements", "RMSE", "PSNR / dB", "worst"):
         table.add_column(column, justify="left" if column == "group" else "right")
     for name, error in summarize_audit(lines).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ def preprocess(pair: Pair, sources: OpenedSources) -> PreprocessedPair:
             if modality != reference:
                 shifts[modality] = estimate_shift(luma[reference], luma[modality])
     result = PreprocessedPair(
-        Sample(pair.id, luma, chroma=sample.chroma), reference, images[reference].dtype, shifts
+        replace(sample, images=luma), reference, images[reference].dtype, shifts
     )
     for modality in result.moved:
         luma[modality] = translate(luma[modality], *(shifts[modality] or (0.0, 0.0)))
@@ -151,7 +151,7 @@ def _split(name: str, images: Mapping[str, NDArray[np.float32]], colour: str) ->
     for modality, pixels in images.items():
         luma[modality], found = split_chroma(channels_first(pixels))
         chroma = found if modality == colour else chroma
-    return Sample(name, luma, chroma=chroma)
+    return Sample(name, luma, chroma=chroma, colour=colour)
 
 
 def _find_colour(images: Images) -> str:

@@ -25,6 +25,7 @@ class Sample:
         id: Name of the scene; the file stem for images from a folder.
         images: Modality name -> (1, h, w) float32 in [0, 1]; luminance for a colour source.
         chroma: (2, h, w) Cb and Cr in [0, 1] (0.5 is neutral) of the colour source, if any.
+        colour: Modality of the colour source; without meaning if there is no chroma.
         mask: (h, w) int64 class per pixel, or IGNORED.
         boxes: (n, 5) float32 rows class, cx, cy, width, height, relative to the image in [0, 1].
         latent: Name -> (c, h, w) float32; what only a renderer knows, such as the true scene.
@@ -35,6 +36,7 @@ class Sample:
     id: str
     images: Images
     chroma: Float[Tensor, "2 h w"] | None = None
+    colour: str = "visible"
     mask: Int[Tensor, "h w"] | None = None
     boxes: Float[Tensor, "n 5"] | None = None
     latent: Mapping[str, Tensor] = field(default_factory=dict)

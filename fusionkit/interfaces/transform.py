@@ -14,7 +14,11 @@ __all__ = ["TransformElement", "TransformGroup"]
 
 
 class TransformElement(ABC):
-    """One element of a transform group, with fixed parameters."""
+    """One element of a transform group, with fixed parameters.
+
+    ``str(element)`` stands in audits, so give it a ``__str__`` that people read, such as
+    ``rotate by 10°``; different elements of a group need different texts.
+    """
 
     exact: bool
     """Whether it only moves pixels, so that its inverse restores every bit."""

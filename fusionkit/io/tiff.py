@@ -52,6 +52,15 @@ class TiffPicture:
         dtype: Type of the values that ``read`` returns.
         orientation: EXIF number of the orientation; 1 is upright.
         reads_windows: Whether reading a window takes less than reading the whole.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.tif"
+        ...     write_tiff(path, np.zeros((2, 3), np.uint16), Metadata())
+        ...     with open_tiff(path) as picture:
+        ...         picture.read(rows=slice(1, 2))
+        array([[0, 0, 0]], dtype=uint16)
     """
 
     def __init__(self, page: tifffile.TiffPage, path: Path) -> None:
@@ -143,6 +152,15 @@ def open_tiff(path: Path) -> Iterator[TiffPicture]:
 
     Raises:
         FusionkitError: for several pictures, or one that is neither grey nor RGB.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.tif"
+        ...     write_tiff(path, np.zeros((2, 3), np.uint16), Metadata())
+        ...     with open_tiff(path) as picture:
+        ...         picture.size, picture.dtype
+        ((2, 3), dtype('uint16'))
     """
     with tifffile.TiffFile(path) as file:
         yield TiffPicture(_only_page(file, path), path)
@@ -290,6 +308,14 @@ def write_tiff(path: Path, image: Array, metadata: Metadata) -> None:
         path: The file.
         image: (h, w) or (h, w, 3); uint8, uint16 or float32.
         metadata: Metadata to write with the pixels, as upright.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.tif"
+        ...     write_tiff(path, np.zeros((2, 3), np.uint16), Metadata())
+        ...     tifffile.imread(path).shape
+        (2, 3)
     """
     _write_empty(path, _Layout(image.shape, image.dtype), metadata, image)
     add_to_tiff(path, metadata, (image.shape[0], image.shape[1]))

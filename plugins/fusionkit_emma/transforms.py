@@ -32,6 +32,9 @@ class Shifted(TransformElement):
     circular: bool = True
     exact = True
 
+    def __str__(self) -> str:
+        return f"shift by {_number(self.rows, 'row')} and {_number(self.columns, 'column')}"
+
     def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Roll rows and columns."""
         return torch.roll(x, (self.rows, self.columns), dims=(-2, -1))
@@ -60,6 +63,9 @@ class Rotated(TransformElement):
     """
 
     degrees: float
+
+    def __str__(self) -> str:
+        return f"rotate by {self.degrees:g}°"
 
     @property
     def exact(self) -> bool:  # type: ignore[override]
@@ -90,6 +96,10 @@ class Reflected(TransformElement):
     axes: tuple[int, ...]
     exact = True
 
+    def __str__(self) -> str:
+        names = {-1: "horizontally", -2: "vertically"}
+        return "reflect " + " and ".join(names[axis] for axis in self.axes)
+
     def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Flip the axes."""
         return x.flip(self.axes)
@@ -115,6 +125,12 @@ class Turned(TransformElement):
     turns: int
     flip: bool
     exact = True
+
+    def __str__(self) -> str:
+        steps = ["reflect horizontally"] if self.flip else []
+        if self.turns:
+            steps.append(f"turn by {90 * self.turns}°")
+        return ", then ".join(steps) or "leave as it is"
 
     def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Move the pixels."""
@@ -266,6 +282,11 @@ class Dihedral(TransformGroup):
     def order(self, size: tuple[int, int]) -> int:
         """Return 7 for squares; 3 for other images, whose shape quarter turns would change."""
         return (len(D4) if size[0] == size[1] else len(REFLECTIONS)) - 1
+
+
+def _number(count: int, unit: str) -> str:
+    """Return a number with its unit: ``-1 row``, ``8 rows``."""
+    return f"{count} {unit}" if abs(count) == 1 else f"{count} {unit}s"
 
 
 def _check_count(group: TransformGroup, count: int, size: tuple[int, int]) -> None:

@@ -93,9 +93,9 @@ class Report(Stage):
 
 
 def _as_seen(sample: Sample, modality: str) -> NDArray[Any]:
-    """Return a source as its camera saw it: the visible one in colour."""
+    """Return a source as its camera saw it: the colour source in colour."""
     image = sample.images[modality]
-    if modality == "visible" and sample.chroma is not None:
+    if modality == sample.colour and sample.chroma is not None:
         return from_float(join_chroma(image, sample.chroma).movedim(0, -1).numpy(), "uint8")
     return from_float(image[0].numpy(), "uint8")
 

@@ -79,7 +79,7 @@ def test_audit(fusionkit, pairs, sources):
         "--transform", "{name: shift, circular: false}", "--transform", "reflect", *common,
     )  # fmt: skip
     assert code == 0
-    assert "equivariance of symmetrized on 1 pairs" in out
+    assert "equivariance of wavelet, symmetrized over reflect on 1 pair " in out
     for text, message in (
         ("shfit", "no transform 'shfit' is installed"),
         ("{name: shift, circle: false}", "no argument 'circle'"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fusionkit.errors import FusionkitError
-from fusionkit_emma.transforms import Dihedral, Reflect, Rotate, Shift
+from fusionkit_emma.transforms import Dihedral, Reflect, Rotate, Shift, Shifted
 
 SIZE = (24, 32)
 
@@ -120,3 +120,12 @@ def test_too_many_elements_are_refused():
         Dihedral().sample(8, (9, 9), seeded())
     with pytest.raises(FusionkitError, match=r"350 elements.*count of 351"):
         Rotate().sample(351, SIZE, seeded())
+
+
+def test_elements_are_written_as_people_write_them():
+    for group in (Shift(), Rotate(), Rotate("random"), Reflect(), Dihedral()):
+        elements = group.sample(3, (24, 24), seeded())
+        texts = [str(element) for element in elements]
+        assert len(set(texts)) == 3
+        assert not any(sign in text for text in texts for sign in "(=")
+    assert str(Shifted(8, -1)) == "shift by 8 rows and -1 column"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fusionkit.config.run_config import load_config
+from fusionkit.io.images import write_image
 from fusionkit.registry.plugins import load_plugins
 from fusionkit.runs.pipeline import run_pipeline
 
@@ -122,3 +127,19 @@ def test_the_parts_of_a_union_count_together(tmp_path, plugins):
         "ufuser fuses infrared + visible, trained on 6 pairs of union (day, night), "
         "scored on 2 held-out pairs of union (day, night);"
     )
+
+
+def test_the_colour_source_is_shown_in_colour_whatever_it_is_called(tmp_path):
+    for name, size in (("pet", (48, 48, 3)), ("mri", (48, 48))):
+        image = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+        for place in range(4):
+            (tmp_path / name).mkdir(exist_ok=True)
+            write_image(tmp_path / name / f"{place}.png", image)
+    recipe = RECIPE.replace(
+        "data: {name: scenes, size: 48, train: 2, val: 3}",
+        f"modalities: [mri, pet]\ndata: {{name: paired-folders, root: {tmp_path}}}",
+    )
+    page = make_page(tmp_path, recipe, load_plugins())
+    urls = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
+    shown = [Image.open(io.BytesIO(base64.b64decode(url))).mode for url in urls]
+    assert shown == ["L", "RGB", "RGB"]

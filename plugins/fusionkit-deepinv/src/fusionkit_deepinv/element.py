@@ -35,6 +35,18 @@ class Element(TransformElement):
     inverted: bool = False
     exact = False
 
+    def __str__(self) -> str:
+        parameters = plain_tensors(
+            {key: torch.as_tensor(value) for key, value in self.parameters.items()}
+        )
+        # The first numbers tell elements apart; a diffeomorphism has hundreds.
+        shown = [
+            f"{key} {', '.join(f'{number:.3g}' for number in value.flatten()[:4].tolist())}"
+            for key, value in parameters.items()
+        ]
+        inverse = "inverse of " if self.inverted else ""
+        return f"{inverse}{type(self).__name__.lower()} with {'; '.join(shown)}"
+
     def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Transform all images and channels in the same way."""
         b, c, h, w = x.shape
