@@ -95,13 +95,13 @@ def test_model_fuses_colour_images_of_any_size(model: Model):
         ("emma-ir-vis", "TNO", "22", {"infrared": "tno/ir", "visible": "tno/vi"}),
         (
             "emma-medical",
-            "held out",
+            "neighbouring slices",
             "ct-17",
             {"mri": "harvard/mri_ct/mri", "partner": "harvard/mri_ct/ct"},
         ),
         (
             "emma-medical",
-            "held out",
+            "neighbouring slices",
             "pet-18",
             {"mri": "harvard/mri_pet/mri", "partner": "harvard/mri_pet/pet"},
         ),
