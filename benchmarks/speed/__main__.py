@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.speed.measurement import Row
 
-MEASUREMENTS = ("ufuser",)
+MEASUREMENTS = ("ufuser", "png")
 RESULTS = Path(__file__).parents[1] / "results" / "speed.md"
 HEADER = ("what", "ours", "the peer", "ratio")
 

@@ -14,9 +14,12 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.MpoImagePlugin import MpoImageFile
 
 from fusionkit.errors import FusionkitError
-from fusionkit.io.tiff import TIFF, open_tiff
+from fusionkit.io.flir import find_thermal_image
+from fusionkit.io.formats import is_tiff, open_with_pillow, read_exif
+from fusionkit.io.tiff import open_tiff
 
 __all__ = [
     "Header",
@@ -38,6 +41,9 @@ _UPSIDE_DOWN = (3, 4, 7, 8)
 _MIRRORED = (2, 3, 6, 7)
 """Orientations whose columns, after the swap, are reversed."""
 
+_MPO_ENTRIES = 0xB002
+"""Tag of the directory of pictures in an MPO file."""
+
 _GREY = ("1", "L", "LA", "La")
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "F")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
@@ -50,18 +56,23 @@ class Header(NamedTuple):
         size: (h, w) in pixels, upright.
         dtype: uint8, uint16 or float32.
         reads_windows: Whether ``decode_window`` takes less than decoding the whole.
+        radiometric: Whether the pixels are the counts of a thermal camera, beside which the file
+            shows a preview.
+        previews: Number of smaller copies in the file, which are passed over.
     """
 
     size: tuple[int, int]
     dtype: np.dtype[Any]
     reads_windows: bool = False
+    radiometric: bool = False
+    previews: int = 0
 
 
 def decode(path: Path) -> Array:
     """Return the pixels of an existing file.
 
     Args:
-        path: A PNG, JPEG, TIFF or BMP file.
+        path: A file with one of ``SUFFIXES``.
 
     Returns:
         (h, w) or (h, w, 3); uint8, uint16 or float32; upright.
@@ -79,7 +90,7 @@ def decode(path: Path) -> Array:
         (2, 4)
     """
     with _decoding(path):
-        if _is_tiff(path):
+        if is_tiff(path):
             with open_tiff(path) as picture:
                 pixels, orientation = picture.read(), picture.orientation
         else:
@@ -110,13 +121,13 @@ def decode_window(path: Path, rows: slice, columns: slice) -> Array:
         ...     decode_window(path, slice(10, 15), slice(0, 8)).shape
         (5, 8)
     """
-    if not _is_tiff(path):
+    if not is_tiff(path):
         image = decode(path)
         rows, columns = _inside(rows, image.shape[0], path), _inside(columns, image.shape[1], path)
         return np.ascontiguousarray(image[rows, columns])
     with _decoding(path), open_tiff(path) as picture:
         orientation = picture.orientation
-        height, width = picture.size[::-1] if orientation in _ROTATED else picture.size
+        height, width = _upright_size(picture.size, orientation)
         rows, columns = _inside(rows, height, path), _inside(columns, width, path)
         stored = (
             _flipped(rows, height, orientation, _UPSIDE_DOWN),
@@ -163,14 +174,14 @@ def decode_pillow(image: Image.Image) -> Array:
         pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     else:
         pixels = _pillow_pixels(image, name)
-    return _checked(_oriented(pixels, _exif_orientation(image)), name)
+    return _checked(_oriented(pixels, Image.Image.getexif(image).get(_ORIENTATION, 1)), name)
 
 
 def read_header(path: Path) -> Header:
     """Return size and type of an existing file without decoding its pixels.
 
     Args:
-        path: A PNG, JPEG, TIFF or BMP file.
+        path: A file with one of ``SUFFIXES``.
 
     Raises:
         FusionkitError: as ``decode``, for problems that show in the header.
@@ -184,19 +195,24 @@ def read_header(path: Path) -> Header:
         (2, 4)
     """
     with _decoding(path):
-        if _is_tiff(path):
+        if is_tiff(path):
             with open_tiff(path) as picture:
-                height, width = picture.size
-                orientation, stored = picture.orientation, picture.dtype
-                reads_windows = picture.reads_windows
-        else:
-            reads_windows = False
-            with Image.open(path) as image:
-                width, height = image.size
-                orientation = _exif_orientation(image)
-            stored = np.uint16 if _is_deep_png(path) else np.uint8
-    size = (width, height) if orientation in _ROTATED else (height, width)
-    return Header(size, _decoded_dtype(np.dtype(stored), path), reads_windows)
+                size = _upright_size(picture.size, picture.orientation)
+                return Header(size, _decoded_dtype(picture.dtype, path), picture.reads_windows)
+        thermal = find_thermal_image(path)
+        with open_with_pillow(path) as image:
+            orientation = _orientation(path, image)
+            if thermal is not None:
+                size = _upright_size(thermal.size, orientation)
+                return Header(size, np.dtype(np.uint16), radiometric=True)
+            previews = _check_single(image, path)
+            size = _upright_size((image.height, image.width), orientation)
+    dtype = np.dtype(np.uint16 if _is_deep_png(path) else np.uint8)
+    return Header(size, dtype, previews=previews)
+
+
+def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return (size[1], size[0]) if orientation in _ROTATED else size
 
 
 def _decoded_dtype(stored: np.dtype[Any], name: Path | str) -> np.dtype[Any]:
@@ -255,6 +271,10 @@ def _decoding(path: Path) -> Iterator[None]:
             yield
     except (FusionkitError, MemoryError):
         raise
+    except Image.DecompressionBombError as error:
+        raise FusionkitError(
+            f"{path}: {_short(error)}; convert it to TIFF, which is read at any size"
+        ) from None
     except PermissionError:
         raise FusionkitError(
             f"{path} can't be read: permission denied; allow reading it (chmod +r)"
@@ -265,10 +285,6 @@ def _decoding(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _is_tiff(path: Path) -> bool:
-    return path.suffix.lower() in TIFF
-
-
 def _is_deep_png(path: Path) -> bool:
     with path.open("rb") as file:
         header = file.read(26)
@@ -277,12 +293,47 @@ def _is_deep_png(path: Path) -> bool:
 
 
 def _read_with_pillow(path: Path) -> tuple[Array, int]:
-    with Image.open(path) as image:
-        orientation = _exif_orientation(image)
+    thermal = find_thermal_image(path)
+    with open_with_pillow(path) as image:
+        orientation = _orientation(path, image)
+        if thermal is not None:
+            return thermal.read(), orientation
+        _check_single(image, path)
         if _is_deep_png(path):
             # Pillow would reduce 16-bit colour to 8 bits.
             return np.asarray(imagecodecs.png_decode(path.read_bytes())), orientation
         return _pillow_pixels(image, str(path)), orientation
+
+
+def _check_single(image: Image.Image, path: Path) -> int:
+    """Return the number of previews beside the one picture of a file.
+
+    Raises:
+        FusionkitError: if there are several pictures, such as the frames of an animation.
+    """
+    count = getattr(image, "n_frames", 1)
+    if count == 1:
+        return 0
+    if not isinstance(image, MpoImageFile):
+        source = f"apng:{path.name}" if image.format == "PNG" else path.name
+        raise FusionkitError(
+            f"{path}: expected one image, found an animation of {count}; split it first, for "
+            f"example by `magick {source} -coalesce {path.stem}-%d.png`"
+        )
+    assert image.mpinfo is not None
+    size, full = image.size, 1
+    for number in range(1, count):
+        kind = image.mpinfo[_MPO_ENTRIES][number]["Attribute"]["MPType"]
+        image.seek(number)
+        smaller = image.size[0] < size[0] and image.size[1] < size[1]
+        full += not (smaller or kind.startswith("Large Thumbnail"))
+    image.seek(0)
+    if full > 1:
+        raise FusionkitError(
+            f"{path}: expected one image, found {full} of full size in the file (MPO); split it "
+            f"first, for example by `exiftool -b -MPImage2 {path.name} > {path.stem}-2.jpg`"
+        )
+    return count - 1
 
 
 def _pillow_pixels(image: Image.Image, name: str) -> Array:
@@ -295,9 +346,8 @@ def _pillow_pixels(image: Image.Image, name: str) -> Array:
     )
 
 
-def _exif_orientation(image: Image.Image) -> int:
-    # The base class's method: PngImageFile's own decodes all pixels to look for EXIF after them.
-    return Image.Image.getexif(image).get(_ORIENTATION, 1)
+def _orientation(path: Path, image: Image.Image) -> int:
+    return read_exif(path, image).get(_ORIENTATION, 1)
 
 
 def _oriented(pixels: Array, orientation: int) -> Array:

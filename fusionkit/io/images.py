@@ -1,4 +1,4 @@
-"""Reads and writes images: PNG, JPEG, TIFF and BMP, 8 bit, 16 bit or float, grey or RGB."""
+"""Reads and writes images: PNG, JPEG, TIFF, BMP, WebP, AVIF; 8 or 16 bit or float, grey or RGB."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
@@ -22,8 +21,10 @@ from fusionkit.io.decoding import (
     decode_window,
     read_header,
 )
+from fusionkit.io.formats import SUFFIXES, TIFF, has_avif
 from fusionkit.io.metadata import Metadata, add_to_png
-from fusionkit.io.tiff import TIFF, write_tiff
+from fusionkit.io.png import encode_png
+from fusionkit.io.tiff import write_tiff
 
 __all__ = [
     "SUFFIXES",
@@ -42,13 +43,13 @@ __all__ = [
 
 Array = NDArray[np.generic]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-"""The file formats that can be read and written."""
-
 ImageLike = str | os.PathLike[str] | Image.Image | NDArray[Any]
 """An image as users have it: a file, a Pillow image or an array (h, w) or (h, w, 3)."""
 
-_EIGHT_BIT_ONLY = (".jpg", ".jpeg", ".bmp")
+_JPEG = (".jpg", ".jpeg")
+_EIGHT_BIT_ONLY = (*_JPEG, ".bmp", ".webp", ".avif")
+_WITH_QUALITY = (*_JPEG, ".webp", ".avif")
+_LARGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".avif": 65536}
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ class OpenedImage:
         path: The file; None for an image in memory.
         pixels: The pixels of an image in memory; None for a file.
         reads_windows: Whether ``read_window`` takes less than reading the whole image.
+        radiometric: Whether the file is a radiometric JPEG of a FLIR camera, whose pixels are the
+            16-bit counts of the sensor, not those of the preview.
+        previews: Number of smaller copies of the picture in the file, which are passed over.
     """
 
     name: str
@@ -72,6 +76,8 @@ class OpenedImage:
     path: Path | None = None
     pixels: Array | None = None
     reads_windows: bool = True
+    radiometric: bool = False
+    previews: int = 0
 
     def read(self) -> Array:
         """Return the pixels: (h, w) or (h, w, 3).
@@ -129,9 +135,7 @@ def open_image(image: ImageLike, name: str = "image") -> OpenedImage:
         path = Path(image)
         _check_file(path)
         header = read_header(path)
-        return OpenedImage(
-            str(path), header.size, header.dtype, path=path, reads_windows=header.reads_windows
-        )
+        return OpenedImage(str(path), path=path, **header._asdict())
     if isinstance(image, Image.Image):
         image = decode_pillow(image)
     if not isinstance(image, np.ndarray):
@@ -152,7 +156,8 @@ def read_image(path: Path) -> Array:
     """Read an image as it is stored.
 
     Transparency is dropped, a palette is expanded, and the orientation of the camera (EXIF) is
-    applied. Grey stored as RGB stays RGB.
+    applied. Grey stored as RGB stays RGB. A radiometric JPEG of a FLIR camera gives its 16-bit
+    counts (``read_temperature`` gives their temperatures).
 
     Args:
         path: A file with one of ``SUFFIXES``.
@@ -162,7 +167,7 @@ def read_image(path: Path) -> Array:
 
     Raises:
         FusionkitError: if the file does not exist, is damaged, has an unknown format, or holds
-            NaN or infinite values.
+            several pictures, channels that are no colour, or NaN or infinite values.
 
     Example:
         >>> import tempfile
@@ -177,16 +182,22 @@ def read_image(path: Path) -> Array:
     return decode(path)
 
 
-def write_image(path: Path, image: Array, metadata: Metadata | None = None) -> None:
+def write_image(
+    path: Path, image: Array, metadata: Metadata | None = None, *, quality: int | None = None
+) -> None:
     """Write an image in the format of the suffix; the file appears whole or not at all.
 
     Args:
-        path: ``.png`` (8, 16 bit), ``.jpg`` or ``.bmp`` (8 bit), ``.tif`` (8, 16 bit, float32).
+        path: ``.png`` (8, 16 bit), ``.tif`` (8, 16 bit, float32), ``.jpg``, ``.webp``, ``.avif`` or
+            ``.bmp`` (8 bit). AVIF needs a Pillow that has it.
         image: (h, w) or (h, w, 3); uint8, uint16 or float32.
         metadata: Metadata to write with the pixels, as upright; ``.bmp`` holds none.
+        quality: 1 to 100, for JPEG, WebP and AVIF. By default JPEG gets 95, WebP is written without
+            loss, and AVIF with the least loss that Pillow can do, 3 grey levels.
 
     Raises:
-        FusionkitError: if the format can't hold the image, or the folder can't be written.
+        FusionkitError: if the format can't hold the image or has no quality, or the folder can't be
+            written.
 
     Example:
         >>> import tempfile
@@ -196,11 +207,21 @@ def write_image(path: Path, image: Array, metadata: Metadata | None = None) -> N
         ['a.tif']
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise FusionkitError(
-            f"{path}: expected one of the formats {', '.join(SUFFIXES)}, "
-            f"found {suffix or 'no suffix'}"
-        )
+    _check_suffix(path, suffix)
+    _check_quality(path, suffix, quality)
+    _check_pixels(path, suffix, image)
+    image = np.ascontiguousarray(image)
+    metadata = metadata or Metadata()
+    with atomic_write(path) as temporary:
+        if suffix in TIFF:
+            write_tiff(temporary, image, metadata)
+        elif suffix == ".png":
+            temporary.write_bytes(add_to_png(encode_png(image), metadata, image.shape[:2]))
+        else:
+            _write_with_pillow(temporary, image, metadata, quality)
+
+
+def _check_pixels(path: Path, suffix: str, image: Array) -> None:
     if image.dtype not in (np.uint8, np.uint16, np.float32):
         raise FusionkitError(
             f"{path}: expected pixels of uint8, uint16 or float32, found {image.dtype}; "
@@ -217,27 +238,39 @@ def write_image(path: Path, image: Array, metadata: Metadata | None = None) -> N
         raise FusionkitError(
             f"{path}: expected an image of shape (h, w) or (h, w, 3), found {image.shape}"
         )
-    image = np.ascontiguousarray(image)
-    with atomic_write(path) as temporary:
-        if suffix in TIFF:
-            write_tiff(temporary, image, metadata or Metadata())
-        else:
-            _write_other(temporary, image, suffix, metadata or Metadata())
+    longest = max(image.shape[:2])
+    if longest > _LARGEST_SIDE.get(suffix, longest):
+        raise FusionkitError(
+            f"{path}: {suffix} holds at most {_LARGEST_SIDE[suffix]} pixels in a row or column, "
+            f"the image has {longest}; write .png or .tif"
+        )
 
 
-def _write_other(path: Path, image: Array, suffix: str, metadata: Metadata) -> None:
-    size = image.shape[:2]
-    if image.dtype == np.uint16:
-        path.write_bytes(add_to_png(bytes(imagecodecs.png_encode(image)), metadata, size))
+def _check_quality(path: Path, suffix: str, quality: int | None) -> None:
+    if quality is None:
         return
-    written: dict[str, Any] = {"exif": metadata.exif(size), "icc_profile": metadata.profile}
-    written = {name: value for name, value in written.items() if value is not None}
-    if suffix in (".jpg", ".jpeg"):
-        Image.fromarray(image).save(path, quality=95, subsampling=0, **written)
-    elif suffix == ".png":
-        Image.fromarray(image).save(path, **written)
-    else:
-        Image.fromarray(image).save(path)
+    if suffix not in _WITH_QUALITY:
+        raise FusionkitError(
+            f"{path}: {suffix} is written without loss and has no quality; leave it out, or write "
+            f"{', '.join(_WITH_QUALITY)}"
+        )
+    if not 1 <= quality <= 100:
+        raise FusionkitError(f"{path}: expected a quality of 1 to 100, found {quality}")
+
+
+def _write_with_pillow(path: Path, image: Array, metadata: Metadata, quality: int | None) -> None:
+    suffix = path.suffix.lower()
+    options: dict[str, Any] = {}
+    if suffix in _JPEG:
+        options = {"quality": quality or 95, "subsampling": 0}
+    elif suffix == ".webp":
+        options = {"lossless": True} if quality is None else {"quality": quality}
+    elif suffix == ".avif":
+        options = {"quality": quality or 100, "subsampling": "4:4:4"}
+    if suffix != ".bmp":
+        found = {"exif": metadata.exif(image.shape[:2]), "icc_profile": metadata.profile}
+        options.update({name: value for name, value in found.items() if value is not None})
+    Image.fromarray(image).save(path, **options)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -391,12 +424,23 @@ def _check_file(path: Path) -> None:
             raise FusionkitError(f"the image {path} does not exist; check the path")
         if path.is_dir():
             raise FusionkitError(f"expected an image, found the folder {path}")
+        if not path.is_file():
+            raise FusionkitError(f"expected an image, found the pipe or device {path}")
     except PermissionError:
         raise FusionkitError(
             f"{path} can't be read: permission denied; allow reading it (chmod +r)"
         ) from None
-    if path.suffix.lower() not in SUFFIXES:
+    _check_suffix(path, path.suffix.lower())
+
+
+def _check_suffix(path: Path, suffix: str) -> None:
+    if suffix not in SUFFIXES:
         raise FusionkitError(
             f"{path}: expected one of the formats {', '.join(SUFFIXES)}, "
-            f"found {path.suffix or 'no suffix'}"
+            f"found {suffix or 'no suffix'}"
+        )
+    if suffix == ".avif" and not has_avif():
+        raise FusionkitError(
+            f"{path}: this Pillow was built without AVIF; install a wheel of Pillow 11.3 or later, "
+            f"or use another format"
         )

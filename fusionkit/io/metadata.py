@@ -18,6 +18,9 @@ from typing import IO, Any
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from fusionkit.io.formats import is_tiff, open_with_pillow, read_exif
+from fusionkit.io.png import png_chunk
+
 __all__ = ["Metadata", "add_to_png", "add_to_tiff", "read_metadata", "tiff_tags"]
 
 _EXPOSURE, _PLACE = 0x8769, 0x8825
@@ -78,7 +81,7 @@ class Metadata:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """Return the metadata of a PNG, JPEG or TIFF, without the parts that can't be read.
+    """Return the metadata of an image file, without the parts that can't be read.
 
     Damaged metadata is no reason not to fuse the pixels.
 
@@ -103,17 +106,17 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def _read(path: Path) -> Metadata:
-    profile = None
-    if path.suffix.lower() in (".tif", ".tiff"):
+    if not path.is_file():
+        return Metadata()
+    if is_tiff(path):
         # A TIFF has the layout of an EXIF block. Pillow can't open every TIFF that tifffile can.
         exif = Image.Exif()
         with path.open("rb") as file:
             exif.load_from_fp(file, _begin_tiff(file, exif))
             profile = exif.get(_PROFILE)
             return _kept(exif, profile if isinstance(profile, bytes) else None)
-    with Image.open(path) as image:
-        profile = image.info.get("icc_profile")
-        return _kept(image.getexif(), profile)
+    with open_with_pillow(path) as image:
+        return _kept(read_exif(path, image), image.info.get("icc_profile"))
 
 
 def _begin_tiff(file: IO[bytes], exif: Image.Exif) -> int:
@@ -163,15 +166,11 @@ def add_to_png(data: bytes, metadata: Metadata, size: tuple[int, int]) -> bytes:
     header = 8 + 25  # the signature and IHDR
     chunks = b""
     if metadata.profile is not None:
-        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.profile))
+        chunks += png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.profile))
     exif = metadata.exif(size)
     if exif is not None:
-        chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+        chunks += png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     return data[:header] + chunks + data[header:]
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def tiff_tags(metadata: Metadata) -> list[tuple[int, int, int, Any, bool]]:

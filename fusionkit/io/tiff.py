@@ -16,14 +16,12 @@ from tifffile import COMPRESSION, PHOTOMETRIC
 
 from fusionkit.errors import FusionkitError
 from fusionkit.io.atomic_write import atomic_write
+from fusionkit.io.formats import TIFF
 from fusionkit.io.metadata import Metadata, add_to_tiff, tiff_tags
 
-__all__ = ["TIFF", "TiffPicture", "open_tiff", "write_rows", "write_tiff"]
+__all__ = ["TiffPicture", "open_tiff", "write_rows", "write_tiff"]
 
 Array = NDArray[Any]
-
-TIFF = (".tif", ".tiff")
-"""Suffixes of TIFF files."""
 
 _ORIENTATION = 0x0112
 _SUBSAMPLING = 530

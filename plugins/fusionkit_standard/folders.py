@@ -35,9 +35,9 @@ _STREAMED = 8
 class PairedFolders(Dataset):
     """Registered images in one folder per modality, paired by the stems of their file names.
 
-    Reads PNG, JPEG, TIFF and BMP images, grey or colour, 8 or 16 bit. Fusion uses the luminance of
-    colour images. All images are read once when the data set is built, so that missing
-    partners, different sizes and damaged files are found before training starts.
+    Reads PNG, JPEG, TIFF, BMP and WebP images, grey or colour, 8 or 16 bit. Fusion uses the
+    luminance of colour images. All images are read once when the data set is built, so that
+    missing partners, different sizes and damaged files are found before training starts.
 
     Args:
         modalities: Names of the sources; filled in by the run.

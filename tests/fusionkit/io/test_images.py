@@ -87,7 +87,7 @@ def test_a_new_file_has_the_usual_permissions(tmp_path: Path):
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = tmp_path / "a.png"
+    path = tmp_path / "a.jpg"
     write_image(path, picture(np.uint8))
     old = path.read_bytes()
 
@@ -113,7 +113,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         ("a.bmp", picture(np.uint16), r"\.bmp holds 8 bits per channel"),
         ("a.jpeg", picture(np.float32), r"\.jpeg holds 8 bits per channel, the image is float32"),
         ("a.png", picture(np.float64), "uint8, uint16 or float32, found float64"),
-        ("a.webp", picture(np.uint8), r"expected one of the formats \.png.*, found \.webp"),
+        ("a.gif", picture(np.uint8), r"expected one of the formats \.png.*, found \.gif"),
+        ("a.webp", picture(np.uint16), r"\.webp holds 8 bits per channel"),
+        ("a.avif", picture(np.float32), r"\.avif holds 8 bits per channel"),
+        ("a.webp", np.zeros((1, 16384), np.uint8), r"16383 pixels .* has 16384"),
         ("a.png", picture(np.uint8, 4), r"expected an image of shape .*, found \(21, 34, 4\)"),
         ("no/a.png", picture(np.uint8), r"no/a\.png can't be written: No such file"),
     ],
@@ -235,7 +238,7 @@ def test_nan_and_infinite_pixels_are_counted_and_placed(tmp_path: Path, channels
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.1, 0.5, 0.95])
-@pytest.mark.parametrize(("suffix", "dtype"), [*HELD, (".jpg", np.uint8)])
+@pytest.mark.parametrize(("suffix", "dtype"), [*HELD, *((s, np.uint8) for s in (".jpg", ".webp"))])
 def test_truncated_files_are_named(tmp_path: Path, suffix, dtype, part, capsys):
     path = tmp_path / f"a{suffix}"
     write_image(path, picture(dtype, size=(64, 64)))

@@ -1,0 +1,73 @@
+"""The file formats of images, and how Pillow opens the ones that it reads for us."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image, features
+
+__all__ = ["SUFFIXES", "TIFF", "has_avif", "is_tiff", "open_with_pillow", "read_exif"]
+
+TIFF = (".tif", ".tiff")
+"""Suffixes of TIFF files."""
+
+SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF, ".bmp", ".webp", ".avif")
+"""The file formats that can be read and written."""
+
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "AVIF")
+"""All that Pillow may open. Its other formats start programs (EPS: Ghostscript) or are rare and
+little tested, and a file need not be what its suffix says."""
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+def has_avif() -> bool:
+    """Return whether Pillow was built with a library for AVIF."""
+    return bool(features.check("avif"))
+
+
+def is_tiff(path: Path) -> bool:
+    """Return whether a file is a TIFF, whatever its suffix says."""
+    with path.open("rb") as file:
+        return file.read(4) in _TIFF_MAGIC
+
+
+@contextmanager
+def open_with_pillow(path: Path) -> Iterator[Image.Image]:
+    """Open a file that holds one of our formats, whatever its suffix says.
+
+    Raises:
+        Exception: any of Pillow's, for a file that is damaged or has another format.
+    """
+    with Image.open(path, formats=_FORMATS) as image:
+        yield image
+
+
+def read_exif(path: Path, image: Image.Image) -> Image.Exif:
+    """Return the EXIF block of an open file without decoding its pixels."""
+    # The base class's method: PngImageFile's own decodes all pixels to look for EXIF after them.
+    exif = Image.Image.getexif(image)
+    if image.format == "PNG" and not exif:
+        data = _late_exif(path)
+        if data is not None:
+            exif = Image.Exif()
+            exif.load(b"Exif\0\0" + data)
+    return exif
+
+
+def _late_exif(path: Path) -> bytes | None:
+    """Return the data of an eXIf chunk anywhere in a PNG, without reading the other chunks."""
+    with path.open("rb") as file:
+        end = file.seek(0, 2)
+        place = len(_PNG_MAGIC)
+        while place + 8 <= end:
+            file.seek(place)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if kind == b"eXIf":
+                return file.read(length)
+            place += length + 12
+    return None
