@@ -12,7 +12,7 @@ from torch import Tensor
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.interfaces import Backbone, Images
 from fusionkit_classic.pointwise import stack
-from fusionkit_classic.pyramid import decompose, most_active, recompose
+from fusionkit_classic.pyramid import fuse_details, recompose, upsample
 
 
 class Saliency(Backbone):
@@ -83,7 +83,7 @@ class Saliency(Backbone):
                 f"saliency: expected targets to name one of the sources {', '.join(sources)}, "
                 f"found {self.targets!r}" + nearest(self.targets, sources)
             )
-        details, base = decompose(stack(sources), self.levels)
+        details, base = fuse_details(stack(sources).squeeze(2), self.levels)
         contrast = histogram_contrast(base)
         offset = self.strength * (contrast - contrast.mean(dim=0))
         excess = base - base.mean(dim=0)
@@ -92,17 +92,19 @@ class Saliency(Backbone):
         offset = offset + self.brightness * excess
         weights = (1 / base.shape[0] + offset / 2).clamp(0, 1)
         fused = (weights * base).sum(dim=0) / weights.sum(dim=0).clamp_min(1e-6)
-        image = recompose([most_active(level) for level in details], fused)
+        image = recompose(details, fused)
         if self.targets is not None:
-            source = sources[self.targets]
-            no_details = [torch.zeros_like(level[0]) for level in details]
-            above = source - recompose(no_details, base[list(sources).index(self.targets)])
-            target = torch.maximum(source, recompose(no_details, fused) + above)
-            image = image + ((above - 0.05) / 0.15).clamp(0, 1) * (target - image).clamp_min(0)
-        return image.clamp(0, 1)
+            source = sources[self.targets].squeeze(1)
+            bases = torch.stack([base[list(sources).index(self.targets)], fused])
+            for level in reversed(details):
+                bases = upsample(bases, (level.shape[-2], level.shape[-1]))
+            above = source - bases[0]
+            lack = torch.maximum(source, bases[1] + above).sub_(image).clamp_min_(0)
+            image = torch.addcmul(image, ((above - 0.05) / 0.15).clamp_(0, 1), lack)
+        return image.clamp(0, 1)[:, None]
 
 
-def conflict(bases: Float[Tensor, "m b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
+def conflict(bases: Float[Tensor, "m *b h w"]) -> Float[Tensor, "*b h w"]:
     """Return how strongly the bases contradict each other, in [0, 1].
 
     1 where one base is above 0.8 and another below 0.2; 0 where all are above 0.5 or all below.

@@ -61,22 +61,69 @@ def test_three_sources_are_fused_with_finite_gradients_into_the_unit_range(fuser
 
 
 def test_pyramid_downsamples_like_opencv():
-    x = torch.rand(1, 1, 1, 64, 48)
-    expected = cv2.pyrDown(x[0, 0, 0].numpy(), borderType=cv2.BORDER_REFLECT_101)
-    assert np.allclose(pyramid.downsample(x)[0, 0, 0].numpy(), expected, atol=1e-6)
+    for size in ((64, 48), (33, 50), (8, 41)):
+        x = torch.rand(1, 1, *size)
+        expected = cv2.pyrDown(x[0, 0].numpy(), borderType=cv2.BORDER_REFLECT_101)
+        assert np.allclose(pyramid.downsample(x)[0, 0].numpy(), expected, atol=1e-6)
 
 
 def test_pyramid_upsamples_like_opencv_away_from_the_border():
-    x = torch.rand(1, 1, 1, 32, 24)
-    expected = cv2.pyrUp(x[0, 0, 0].numpy())
-    found = pyramid.upsample(x, (64, 48))[0, 0, 0].numpy()
+    x = torch.rand(1, 1, 32, 24)
+    expected = cv2.pyrUp(x[0, 0].numpy())
+    found = pyramid.upsample(x, (64, 48))[0, 0].numpy()
     assert np.allclose(found[4:-4, 4:-4], expected[4:-4, 4:-4], atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (33, 50), (7, 90)])
-def test_recompose_inverts_decompose(size):
-    x = torch.rand(2, 1, 1, *size)
-    assert torch.allclose(pyramid.recompose(*pyramid.decompose(x, 4)), x, atol=1e-6)
+def test_recompose_inverts_the_details_of_one_source(size):
+    x = torch.rand(1, 2, *size)
+    details, bases = pyramid.fuse_details(x, 4)
+    assert torch.allclose(pyramid.recompose(details, bases[0]), x[0], atol=1e-6)
+
+
+def binomial(image):
+    taps = np.array([1, 4, 6, 4, 1]) / 16
+    return cv2.sepFilter2D(image, -1, taps, taps, borderType=cv2.BORDER_REFLECT_101)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("size", [(64, 48), (61, 83)])
+def test_laplacian_pyramid_matches_a_program_of_opencv(count, size):
+    # In double precision, so that no two activities are equal but for rounding.
+    sources = {name: x.double() for name, x in random_images(1, 1, *size, count=count).items()}
+    levels, details = [x[0, 0].numpy() for x in sources.values()], []
+    for _ in range(3):
+        down = [cv2.pyrDown(x) for x in levels]
+        # pyrUp treats the border in another way.
+        up = [expand(x, levels[0].shape) for x in down]
+        bands = np.stack([x - y for x, y in zip(levels, up, strict=True)])
+        winner = np.stack([binomial(np.abs(band)) for band in bands]).argmax(axis=0)
+        details.append(np.take_along_axis(bands, winner[None], axis=0)[0])
+        levels = down
+    expected = np.mean(levels, axis=0)
+    for band in reversed(details):
+        expected = expand(expected, band.shape) + band
+    fuser = fk.build("backbone", name="laplacian-pyramid", levels=3)
+    assert np.allclose(fuser(sources)[0, 0].numpy(), expected.clip(0, 1), atol=1e-9)
+
+
+def expand(image, shape):
+    image = np.pad(image, 1, mode="reflect")
+    spread = np.zeros((2 * image.shape[0], 2 * image.shape[1]), image.dtype)
+    spread[::2, ::2] = image
+    return 4 * binomial(spread)[2 : 2 + shape[0], 2 : 2 + shape[1]]
+
+
+def test_strips_leave_no_trace(monkeypatch):
+    sources = random_images(2, 1, 131, 47, count=3)
+    fusers = [
+        fk.build("backbone", name="laplacian-pyramid"),
+        fk.build("backbone", name="saliency", targets="near"),
+    ]
+    whole = [fuser(sources) for fuser in fusers]
+    monkeypatch.setattr(pyramid, "_STRIP", 1)
+    for fuser, expected in zip(fusers, whole, strict=True):
+        assert torch.allclose(fuser(sources), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["haar", "db2", "sym4"])
@@ -157,15 +204,15 @@ def test_conflict_brightness_ignores_pixels_that_are_bright_or_dark_in_both_sour
 
 def test_base_weights_follow_the_formula_of_the_docstring():
     sources = random_images(1, 1, 24, 24)
-    x = torch.stack(list(sources.values()))
+    x = torch.stack(list(sources.values())).squeeze(2)
     fuser = saliency.Saliency(levels=1, strength=1.5, brightness=2.5)
-    details, base = pyramid.decompose(x, 1)
+    details, base = pyramid.fuse_details(x, 1)
     contrast = saliency.histogram_contrast(base)
     terms = 1.5 * (contrast - contrast.mean(0)) + 2.5 * (base - base.mean(0))
     weight = (0.5 + terms / 2).clamp(0, 1)
     fused = (weight * base).sum(0) / weight.sum(0)
-    expected = pyramid.recompose([pyramid.most_active(level) for level in details], fused)
-    assert torch.allclose(fuser(sources), expected.clamp(0, 1), atol=1e-6)
+    expected = pyramid.recompose(details, fused)
+    assert torch.allclose(fuser(sources)[:, 0], expected.clamp(0, 1), atol=1e-6)
 
 
 def hot_target_and_bright_wall():
