@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["FusionkitError", "nearest"]
+__all__ = ["FusionkitError", "WriteError", "nearest"]
 
 
 class FusionkitError(Exception):
@@ -20,6 +20,13 @@ class FusionkitError(Exception):
         ... except fk.FusionkitError as error:
         ...     "did you mean 'average'" in str(error)
         True
+    """
+
+
+class WriteError(FusionkitError):
+    """A file that can't be written, because the disk is full or the folder is protected.
+
+    Work on many files stops at it, because the next file would fail as well.
     """
 
 

@@ -24,6 +24,7 @@ NO_IMAGES = "needs real images"
 
 ALLOWED_SKIPS: dict[str, str] = {
     "tests/fusionkit/reporting/test_browser.py::*": "few machines have a browser without a screen",
+    "*test_engine.py::test_a_gpu_gives_the_images_of_the_cpu": "needs a CUDA device",
 }
 """Tests that may be skipped: pattern of the node id -> why. Tests of real images always may."""
 

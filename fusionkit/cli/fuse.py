@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
 from fusionkit.cli.app import app
 from fusionkit.cli.options import (
     BackboneOption,
+    DeviceOption,
     ExactOption,
     ModelOption,
     PluginFiles,
-    Sources,
+    Precision,
+    PrecisionOption,
     Stretch,
     Symmetry,
     SymmetryOption,
     choose_model,
     parse_assignments,
-    parse_sources,
 )
-
-logger = logging.getLogger("fusionkit")
 
 
 @app.command()
 def fuse(
-    source: Sources,
     out: Annotated[
         Path,
         typer.Option(
@@ -38,6 +35,41 @@ def fuse(
             help="Folder for the fused images, or a file name to fuse one pair.",
         ),
     ],
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            help="Images or folders whose names tell their modalities, such as `ir.png vis.png`.",
+        ),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source",
+            metavar="MODALITY=PATH",
+            help="Image or folder of one modality; repeat the option for each modality.",
+        ),
+    ] = None,
+    pair: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--pair",
+            metavar="PATTERN PATTERN",
+            help='How the files of the two sources are called, such as `"{stem}_ir.png" '
+            '"{stem}_vis.png"`. By default files of the same name are of one scene.',
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            "--pairs",
+            metavar="FILE.csv",
+            help="Table of the files to fuse: a column for each modality, a line for each scene.",
+        ),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Search the folders below as well.")
+    ] = False,
     model: ModelOption = None,
     backbone: BackboneOption = None,
     colour: Annotated[
@@ -66,6 +98,37 @@ def fuse(
     ] = Stretch.none,
     symmetrize: SymmetryOption = Symmetry.none,
     exact: ExactOption = False,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="File format of the results in a folder, such as `png`, `jpg` or `tif`. By "
+            "default that of the source in colour, with PNG for JPEG.",
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Quality of formats that lose some, such as JPEG."),
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="8|16",
+            help="Bits per channel of the results. By default as the source in colour has them.",
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.fp32,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Fuse all pairs again, also those that are done and unchanged."
+        ),
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Stop at the first pair that can't be fused."),
+    ] = False,
     plugin_files: PluginFiles = None,
 ) -> None:
     """Fuse images of one scene, or folders of them.
@@ -74,31 +137,50 @@ def fuse(
     the colour of the sources. Messages report what was done to the sources before fusing: windows,
     resampling, alignment.
 
+    A pair that can't be fused is listed in `failures.csv` in the output folder, the others are
+    fused, and the exit code is 2. The command may be interrupted: started again, it skips what is
+    done.
+
     Examples:
 
     ```bash
+    fusionkit fuse ir.png vis.png -o fused.png
     fusionkit fuse --source infrared=ir/ --source visible=vi/ -o fused/
-    fusionkit fuse --source mri=mri.png --source ct=ct.png -o fused.png
+    fusionkit fuse photos/ --pair "{stem}_ir.png" "{stem}_vis.png" -o fused/
     ```
     """
-    from fusionkit.inference.folders import fuse_files
+    from fusionkit.cli.sources import list_sources, rename_modalities
+    from fusionkit.inference.devices import choose_device
+    from fusionkit.inference.folders import FolderOptions, fuse_files
+    from fusionkit.inference.output import OutputFormat
     from fusionkit.inference.sources import FusionOptions
     from fusionkit.inference.symmetrize import symmetrized
     from fusionkit.progress import ProgressBar
 
-    sources = parse_sources(source)
+    listing = list_sources(paths, source, pair, pairs, recursive=recursive)
     forms = "MODALITY=LOW:HIGH, MODALITY=LOW%:HIGH% or MODALITY=full"
     windows = parse_assignments("--window", window, forms)
-    network, names = choose_model(model, backbone, sources, exact=exact)
+    network, names = choose_model(
+        model, backbone, list(listing.pairs[0].paths), exact=exact
+    )
     options = FusionOptions(
         colour=None if colour is None else names.get(colour, colour),
         stretch=stretch.value,
         windows={names.get(modality, modality): text for modality, text in windows.items()},
         resample=True,
         align=align,
+        bits=cast("Literal[8, 16] | None", bits),
+    )
+    folder_options = FolderOptions(
+        format=OutputFormat(None if format is None else f".{format.removeprefix('.')}", quality),
+        overwrite=overwrite,
+        strict=strict,
+        device=choose_device(device),
+        precision=precision.value,
     )
     network = symmetrized(network, symmetrize.value)
-    paths = {names[modality]: path for modality, path in sources.items()}
+    listing = rename_modalities(listing, names)
     with ProgressBar("fusing") as bar:
-        written = fuse_files(network, paths, out, options, progress=bar)
-    logger.info("%d fused image%s in %s", len(written), "s" if len(written) != 1 else "", out)
+        report = fuse_files(network, listing, out, options, folder_options, progress=bar)
+    if report.failures:
+        raise typer.Exit(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,6 +82,34 @@ ExactOption = Annotated[
 ]
 
 
+class Precision(StrEnum):
+    """Arithmetic of the network."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1` or `mps`.",
+    ),
+]
+
+
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        help="Arithmetic of the network: 32-bit floats, or 16-bit floats, which are faster on GPUs "
+        "and change some pixels by a grey level.",
+    ),
+]
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -150,7 +179,7 @@ def parse_sources(options: list[str]) -> dict[str, Path]:
 
 
 def choose_model(
-    model: str | None, backbone: str | None, sources: dict[str, Path], *, exact: bool = False
+    model: str | None, backbone: str | None, sources: Collection[str], *, exact: bool = False
 ) -> tuple[Backbone, dict[str, str]]:
     """Return the network to fuse with, and the name that it has for each source.
 

@@ -141,17 +141,18 @@ def audit(
     for sample in samples:
         first = first or sample.id
         fused = backbone.fuse(sample)
+        sources = {m: x.to(fused.device) for m, x in sample.images.items()}
         size = (fused.shape[-2], fused.shape[-1])
         for name, group in groups.items():
             generator = torch.Generator().manual_seed(seed)
             for element in _draw(name, group, count, size, generator):
-                images = {m: element.apply(x[None])[0] for m, x in sample.images.items()}
+                images = {m: element.apply(x[None])[0] for m, x in sources.items()}
                 found = backbone.fuse(Sample(sample.id, images))[0]
                 expected = element.apply(fused[None])[0, 0]
                 mask = _eroded(element.valid(size), margin)
                 if not mask.any():
                     continue
-                gaps = (found - expected)[mask].double()
+                gaps = (found - expected)[mask.to(fused.device)].double()
                 rmse = float(gaps.square().mean().sqrt())
                 line = AuditLine(
                     sample.id,
@@ -164,7 +165,7 @@ def audit(
                 )
                 lines.append(line)
                 if sample.id == first and (name not in worst or rmse > worst[name].line.rmse):
-                    worst[name] = AuditExample(line, expected, found, mask)
+                    worst[name] = AuditExample(line, expected.cpu(), found.cpu(), mask)
         progress.step()
     if missing := [name for name in groups if name not in {line.group for line in lines}]:
         raise FusionkitError(

@@ -1,128 +1,248 @@
-"""Fuses files, or folders of files paired by name."""
+"""Fuses files, or folders of files: all pairs, whatever happens to some of them."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 
-from fusionkit.errors import FusionkitError
-from fusionkit.inference.fusion import fuse_preprocessed
-from fusionkit.inference.output import OutputFiles
-from fusionkit.inference.preprocessing import PreprocessedPair, preprocess
-from fusionkit.inference.sources import FusionOptions, OpenedSources
+import torch
+
+from fusionkit.errors import FusionkitError, WriteError
+from fusionkit.inference.devices import Precision
+from fusionkit.inference.failures import FAILURES, Failure, write_failures
+from fusionkit.inference.output import OutputFiles, OutputFormat
+from fusionkit.inference.pair_fuser import Changes, FusedPair, PairFuser
+from fusionkit.inference.parallel import cores, in_parallel
+from fusionkit.inference.records import Records, network_digest, owned
+from fusionkit.inference.runner import NetworkRunner
+from fusionkit.inference.sources import FusionOptions
 from fusionkit.interfaces import Backbone
-from fusionkit.io.pairs import Pair, find_pairs
+from fusionkit.io.listing import Listing, PairFiles, many
+from fusionkit.io.pairs import Pair, open_pair
+from fusionkit.io.windows import find_windows
 from fusionkit.progress import Progress, SilentProgress
 
-__all__ = ["fuse_files"]
+__all__ = ["FolderOptions", "FusionReport", "fuse_files"]
 
 logger = logging.getLogger("fusionkit")
+
+_WINDOW_SAMPLE = 256
+"""Windows are measured on at most this many pairs, spread evenly over all of them."""
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """How a folder of pairs is worked through.
+
+    Attributes:
+        format: Format of the results.
+        overwrite: Fuse all pairs again. By default those are skipped whose result is there, and
+            was made of the same files with the same model and options.
+        strict: Stop at the first pair that can't be fused, and refuse sources without a partner.
+        device: Where the network computes; where it is by default.
+        precision: Arithmetic of the network.
+    """
+
+    format: OutputFormat = field(default_factory=OutputFormat)
+    overwrite: bool = False
+    strict: bool = False
+    device: torch.device | None = None
+    precision: Precision = "fp32"
+
+
+@dataclass(frozen=True)
+class FusionReport:
+    """What became of the pairs.
+
+    Attributes:
+        results: The fused images, in the order of the pairs: those of this call, and those that
+            were done before.
+        skipped: Number of the results that were done before.
+        failures: The pairs that could not be fused; they are in ``failures.csv`` as well.
+    """
+
+    results: tuple[Path, ...]
+    skipped: int = 0
+    failures: tuple[Failure, ...] = ()
 
 
 def fuse_files(
     model: Backbone,
-    sources: Mapping[str, Path],
+    listing: Listing,
     out: Path,
     options: FusionOptions | None = None,
+    folder_options: FolderOptions | None = None,
     *,
-    suffix: str | None = None,
     progress: Progress | None = None,
-) -> list[Path]:
-    """Fuse files or folders; all pairs and the output are checked before the first is fused.
+) -> FusionReport:
+    """Fuse the pairs of a listing.
 
-    Changes to the sources that nobody asked for in so many words are logged: windows before the
-    first pair is fused, new sizes and shifts after the last. The metadata of the colour source, or
-    of the first source if none has colour, is kept: EXIF with time, place and camera, and the
-    colour profile.
+    Reading, fusing and writing of several pairs overlap. A pair that can't be read or does not fit
+    is reported at the end and in ``failures.csv``; the others are fused. An interrupted call can
+    be made again: it goes on where it stopped.
+
+    Changes to the sources that nobody asked for in so many words are logged, and so is everything
+    that was left out. The metadata of the colour source, or of the first source if none has colour,
+    is kept: EXIF with time, place and camera, and the colour profile.
 
     Args:
-        model: A backbone, on any device.
-        sources: Modality name -> file, or folder of files that are paired by stem.
-        out: For files: a file if it ends like an image, else a folder. For folders: a folder.
-        options: How to fuse them.
-        suffix: Format of the results in a folder, such as ``.png``; see ``OutputFiles``.
-        progress: Receives the number of pairs, and a step for each file written.
-
-    Returns:
-        The files written, in the order of the pairs.
+        model: A backbone.
+        listing: The pairs, which ``list_pairs`` or ``read_pair_table`` found.
+        out: A folder. For one pair it may be a file, if it ends like an image.
+        options: How to fuse each pair.
+        folder_options: How to work through them.
+        progress: Receives the number of pairs, and a step for each of them.
 
     Raises:
-        FusionkitError: for sources that make no pairs, options that don't fit them, or an output
-            that can't be written, can't hold the pixels, or would replace a source.
+        FusionkitError: for options that don't fit the sources, or an output that would replace a
+            source or is being written by another process. With ``strict``, or for a single pair,
+            for a pair that can't be fused.
+        WriteError: if a result can't be written, because of a full disk for instance.
 
     Example:
         >>> import tempfile
         >>> import numpy as np
         >>> import fusionkit as fk
         >>> from fusionkit.io.images import write_image
+        >>> from fusionkit.io.listing import list_pairs
         >>> average = fk.build("backbone", name="average")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     sources = {name: Path(folder, f"{name}.png") for name in ("infrared", "visible")}
         ...     for path in sources.values():
         ...         write_image(path, np.zeros((20, 30), np.uint8))
-        ...     [path.name for path in fuse_files(average, sources, Path(folder, "fused.png"))]
+        ...     report = fuse_files(average, list_pairs(sources), Path(folder, "fused.png"))
+        >>> [path.name for path in report.results]
         ['fused.png']
     """
-    options = options or FusionOptions()
-    pairs = find_pairs(sources, resample=options.resample)
-    as_file = all(path.is_file() for path in sources.values())
-    output = OutputFiles(out, pairs, suffix=suffix, as_file=as_file)
-    opened = OpenedSources(pairs, options)
+    options, folder_options = options or FusionOptions(), folder_options or FolderOptions()
+    pairs = listing.pairs
+    for sentence in listing.left_out:
+        if folder_options.strict and sentence not in listing.ignored:
+            raise FusionkitError(f"{sentence}; rename or remove files, or leave out --strict")
+        logger.warning(sentence)
+    single = len(pairs) == 1
+    output = OutputFiles(out, pairs, folder_options.format, as_file=single)
+    windows = _find_windows(pairs, options, strict=single or folder_options.strict)
     output.make_folder()
-    written: list[Path] = []
-    changes = _Changes()
-    progress = progress or SilentProgress()
-    progress.expect(len(pairs))
-    for pair in opened.pairs:
-        scene = preprocess(pair, opened)
+    workers = 1 if single else max(2, cores())
+    runner = NetworkRunner(model, folder_options.device, folder_options.precision, callers=workers)
+    with nullcontext() if output.is_file else owned(out):
+        records = None
+        if not output.is_file:
+            settings = {
+                "fusionkit": version("fusionkit-mmif"),
+                "network": network_digest(model),
+                "options": asdict(options),
+                "windows": windows,
+                "format": asdict(folder_options.format),
+                "precision": folder_options.precision,
+            }
+            records = Records(out, settings)
+        work = _FolderWork(
+            PairFuser(runner, options, windows, output), records, progress or SilentProgress()
+        )
+        strict = single or folder_options.strict
+        return work.run(pairs, out, workers, strict=strict, overwrite=folder_options.overwrite)
+
+
+def _find_windows(
+    pairs: Sequence[PairFiles], options: FusionOptions, *, strict: bool
+) -> dict[str, tuple[float, float]]:
+    """Measure the windows on some pairs; those that can't be read fail later, one by one."""
+    options.check_modalities(pairs[0].paths)
+    step = max(1, math.ceil(len(pairs) / _WINDOW_SAMPLE))
+    opened: list[Pair] = []
+    for files in pairs[::step]:
         try:
-            fused = fuse_preprocessed(model, scene, options.stretch)
+            opened.append(open_pair(files, resample=options.resample))
+        except FusionkitError:
+            if strict:
+                raise
+    images = {modality: [pair.images[modality] for pair in opened] for modality in pairs[0].paths}
+    if not opened:
+        return {}
+    return find_windows(images, options.windows, skip_damaged=not strict)
+
+
+class _FolderWork:
+    """Works through pairs, and keeps account of them."""
+
+    def __init__(self, fuse: PairFuser, records: Records | None, progress: Progress):
+        self._fuse, self._records, self._progress = fuse, records, progress
+
+    def run(
+        self, pairs: Sequence[PairFiles], out: Path, workers: int, *, strict: bool, overwrite: bool
+    ) -> FusionReport:
+        results: dict[int, Path] = {}
+        if self._records is not None and not overwrite:
+            found = ((index, self._records.result_of(pair)) for index, pair in enumerate(pairs))
+            results = {index: path for index, path in found if path is not None}
+        skipped = len(results)
+        if skipped:
+            logger.info(
+                f"{many(skipped, 'pair')} of {len(pairs):,} done before and unchanged: skipped "
+                f"(--overwrite fuses them again)"
+            )
+        todo = [index for index in range(len(pairs)) if index not in results]
+        self._progress.expect(len(todo))
+        failures: dict[int, Failure] = {}
+        changes, pixels, started = Changes(), 0, time.perf_counter()
+        attempt = self._attempt_strictly if strict else self._attempt
+        try:
+            for place, outcome in in_parallel(attempt, (pairs[index] for index in todo), workers):
+                index = todo[place]
+                if isinstance(outcome, Failure):
+                    failures[index] = outcome
+                else:
+                    results[index] = outcome.path
+                    changes.count(outcome)
+                    pixels += math.prod(outcome.size)
+                self._progress.step()
+        finally:
+            seconds = time.perf_counter() - started
+            ordered = [failures[index] for index in sorted(failures)]
+            if self._records is not None:
+                write_failures(out, ordered)
+            changes.log()
+            self._log_summary(len(results) - skipped, pixels, seconds, out)
+        for failure in ordered[:10]:
+            logger.warning(f"{failure.id} was not fused: {failure.reason}")
+        if ordered:
+            logger.warning(f"{many(len(ordered), 'pair')} not fused; all are in {out / FAILURES}")
+        return FusionReport(
+            tuple(results[index] for index in sorted(results)), skipped, tuple(ordered)
+        )
+
+    def _attempt(self, files: PairFiles) -> FusedPair | Failure:
+        try:
+            return self._attempt_strictly(files)
+        except WriteError:
+            raise
         except FusionkitError as error:
-            raise FusionkitError(f"{pair.id}: {error}") from None
-        written.append(output.write(pair, scene.reference_modality, fused))
-        changes.count(pair, scene)
-        progress.step()
-    changes.log()
-    return written
+            reason = str(error)
+        except Exception as error:  # one bad pair must not stop the others
+            logger.debug("%s could not be fused", files.id, exc_info=True)
+            reason = f"{type(error).__name__}: {error}"
+        return Failure(files.id, tuple(files.paths.values()), reason)
 
+    def _attempt_strictly(self, files: PairFiles) -> FusedPair:
+        fused = self._fuse(files)
+        if self._records is not None:
+            self._records.add(files, fused.path)
+        return fused
 
-class _Changes:
-    """Counts what was done to the sources to make them fit."""
-
-    def __init__(self) -> None:
-        self._resampled: Counter[tuple[str, tuple[int, int], tuple[int, int]]] = Counter()
-        self._pairs: Counter[str] = Counter()
-        self._unsure: Counter[str] = Counter()
-        self._moved: dict[str, list[float]] = {}
-
-    def count(self, pair: Pair, scene: PreprocessedPair) -> None:
-        height, width = next(iter(scene.sample.images.values())).shape[-2:]
-        for modality, size in pair.sizes.items():
-            if size != (height, width):
-                self._resampled[modality, size, (height, width)] += 1
-        for modality, shift in scene.shifts.items():
-            self._pairs[modality] += 1
-            self._unsure[modality] += shift is None
-            self._moved.setdefault(modality, [])
-        for modality, length in scene.moved.items():
-            self._moved[modality].append(length)
-
-    def log(self) -> None:
-        for (modality, old, new), count in self._resampled.items():
-            logger.info(
-                f"{modality}: {_images(count)} of {old[0]}x{old[1]} resampled to {new[0]}x{new[1]}"
+    @staticmethod
+    def _log_summary(count: int, pixels: int, seconds: float, out: Path) -> None:
+        speed = ""
+        if count > 1 and seconds > 0:
+            speed = (
+                f" in {seconds:.1f} s: {count / seconds:.2f} images/s, "
+                f"{pixels / 1e6 / seconds:.2f} megapixels/s"
             )
-        for modality, lengths in self._moved.items():
-            by = f", by {median(lengths):.1f} pixels in the median" if lengths else ""
-            unsure = self._unsure[modality]
-            logger.info(
-                f"{modality}: {len(lengths)} of {_images(self._pairs[modality])} moved{by}"
-                + (f"; {unsure} left, because no reliable shift was found" if unsure else "")
-            )
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'s' if count > 1 else ''}"
+        logger.info(f"{many(count, 'fused image')} in {out}{speed}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.colour import join_chroma
-from fusionkit.functional.stretching import Stretch, stretched
+from fusionkit.functional.stretching import stretched
 from fusionkit.inference.preprocessing import PreprocessedPair, preprocess
+from fusionkit.inference.runner import NetworkRunner
 from fusionkit.inference.sources import FusionOptions, OpenedSources
 from fusionkit.interfaces import Backbone
 from fusionkit.io.images import ImageLike, from_float
@@ -56,16 +58,18 @@ def fuse_images(
     options = options or FusionOptions()
     pair = pair_images(images, name=name, resample=options.resample)
     sources = OpenedSources([pair], options)
-    return fuse_preprocessed(model, preprocess(pair, sources), options.stretch)
+    return fuse_preprocessed(NetworkRunner(model), preprocess(pair, sources), options)
 
 
-def fuse_preprocessed(model: Backbone, pair: PreprocessedPair, stretch: Stretch) -> NDArray[Any]:
+def fuse_preprocessed(
+    runner: NetworkRunner, pair: PreprocessedPair, options: FusionOptions
+) -> NDArray[Any]:
     """Fuse a pair that ``preprocess`` made; see ``fuse_images`` for the result.
 
     Args:
-        model: A backbone, on any device.
+        runner: The network.
         pair: Luminance and chroma.
-        stretch: ``none`` or ``minmax``.
+        options: How to fuse them.
 
     Raises:
         FusionkitError: if the model gives NaN or infinite values.
@@ -75,17 +79,19 @@ def fuse_preprocessed(model: Backbone, pair: PreprocessedPair, stretch: Stretch)
         >>> import numpy as np
         >>> pair = pair_images({"mri": np.zeros((20, 30)), "pet": np.ones((20, 30))})
         >>> scene = preprocess(pair, OpenedSources([pair], FusionOptions()))
-        >>> average = fk.build("backbone", name="average")
-        >>> float(fuse_preprocessed(average, scene, "none")[0, 0])
+        >>> average = NetworkRunner(fk.build("backbone", name="average"))
+        >>> float(fuse_preprocessed(average, scene, FusionOptions())[0, 0])
         0.5
     """
-    fused = model.fuse(pair.sample)
+    fused = runner.fuse(pair.sample)
     if not fused.isfinite().all():
         raise FusionkitError(
-            f"expected finite values from the backbone {model.name!r}, found NaN or infinite ones "
-            f"for {pair.sample.id}; its weights are damaged or its training diverged, so use others"
+            f"expected finite values from the backbone {runner.network.name!r}, found NaN or "
+            f"infinite ones for {pair.sample.id}; its weights are damaged or its training "
+            f"diverged, so use others"
         )
-    fused = stretched(fused, stretch)
+    fused = stretched(fused, options.stretch)
+    dtype = pair.dtype if options.bits is None else np.dtype(f"uint{options.bits}")
     if pair.sample.chroma is None:
-        return from_float(fused[0].numpy(), pair.dtype)
-    return from_float(join_chroma(fused, pair.sample.chroma).movedim(0, -1).numpy(), pair.dtype)
+        return from_float(fused[0].numpy(), dtype)
+    return from_float(join_chroma(fused, pair.sample.chroma).movedim(0, -1).numpy(), dtype)

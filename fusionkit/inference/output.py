@@ -3,64 +3,103 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from PIL import Image
 
 from fusionkit.errors import FusionkitError
 from fusionkit.io.atomic_write import make_folder
 from fusionkit.io.images import SUFFIXES, write_image
+from fusionkit.io.listing import PairFiles
 from fusionkit.io.metadata import Metadata, read_metadata
-from fusionkit.io.pairs import Pair
 
-__all__ = ["OutputFiles"]
+__all__ = ["OutputFiles", "OutputFormat"]
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """The file format of fused images.
+
+    Attributes:
+        suffix: Such as ``.png``. By default it is that of the source that gives the result its
+            colour and depth, but PNG for JPEG: compressing a second time would cost quality and
+            change every score.
+        quality: Quality of formats that lose some, from 1 to 100; see ``write_image``.
+
+    Raises:
+        FusionkitError: for a format that can't be written, or another quality.
+    """
+
+    suffix: str | None = None
+    quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.suffix is not None and self.suffix.lower() not in SUFFIXES:
+            raise FusionkitError(
+                f"format: expected one of {', '.join(SUFFIXES)}, found {self.suffix!r}"
+            )
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise FusionkitError(f"quality: expected 1 to 100, found {self.quality}")
 
 
 class OutputFiles:
     """The files that the fused images of some pairs are written to; none of them is a source.
 
     Args:
-        out: A folder; or a file, if there is one pair and ``out`` ends like an image.
+        out: A folder; or a file, if the sources are files and ``out`` ends like an image.
         pairs: What is going to be fused.
-        suffix: Format of the files in a folder, such as ``.png``. By default it is that of the
-            source that gives the result its colour and depth, but PNG for JPEG: compressing a
-            second time would cost quality and change every score.
-        as_file: Whether ``out`` may be a file.
+        format: Format of the files in a folder.
+        as_file: Whether the sources are files, so that ``out`` may be one.
+
+    Attributes:
+        folder: The folder of the files.
+        is_file: Whether there is only the one file ``out``.
 
     Raises:
-        FusionkitError: for an unknown suffix, or an output that would replace a source.
+        FusionkitError: for an output that would replace a source, or a file name that ends like an
+            image of a format that can't be written.
 
     Example:
-        >>> import tempfile
-        >>> import numpy as np
-        >>> from fusionkit.io.pairs import find_pairs
-        >>> image = np.zeros((20, 30), np.uint8)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     sources = {name: Path(folder, f"{name}.png") for name in ("infrared", "visible")}
-        ...     for path in sources.values():
-        ...         write_image(path, image)
-        ...     pairs = find_pairs(sources)
-        ...     files = OutputFiles(Path(folder, "fused.png"), pairs, suffix=None, as_file=True)
-        ...     files.write(pairs[0], "visible", image).name
-        'fused.png'
+        >>> pair = PairFiles("a", {"mri": Path("mri/a.png"), "pet": Path("pet/a.png")})
+        >>> OutputFiles(Path("fused"), [pair]).folder
+        PosixPath('fused')
     """
 
     def __init__(
-        self, out: Path, pairs: Sequence[Pair], *, suffix: str | None, as_file: bool
+        self,
+        out: Path,
+        pairs: Sequence[PairFiles],
+        format: OutputFormat | None = None,
+        *,
+        as_file: bool = False,
     ) -> None:
-        if suffix is not None and suffix.lower() not in SUFFIXES:
-            raise FusionkitError(f"suffix: expected one of {', '.join(SUFFIXES)}, found {suffix!r}")
-        self._out, self._suffix = out, suffix
-        self._is_file = as_file and out.suffix.lower() in SUFFIXES
-        for pair in pairs:
-            for path in pair.paths.values():
-                self._check_apart(pair, path)
-        if self._is_file and out.is_dir():
+        self._out, self._format = out, format or OutputFormat()
+        self.is_file = as_file and out.suffix.lower() in SUFFIXES
+        if self.is_file and out.is_dir():
             raise FusionkitError(
                 f"expected a file to write, found the folder {out}; name another file"
             )
+        self.folder = out.parent if self.is_file else out
+        known = Image.registered_extensions()
+        if not self.is_file and not out.exists() and out.suffix.lower() in (*known, *SUFFIXES):
+            raise FusionkitError(
+                f"{out}: expected a folder, which gets an image for each pair"
+                if not as_file
+                else f"{out}: expected one of the formats {', '.join(SUFFIXES)}, or a folder"
+            )
+        # Sources that lie in the output folder, also through a link.
+        self._sources = {
+            source
+            for pair in pairs
+            for path in pair.paths.values()
+            if (source := path.resolve()).is_relative_to(self.folder.resolve())
+        }
+        for pair in pairs if self._sources else ():
+            for path in pair.paths.values():
+                self._check_apart(pair, path)
 
     def make_folder(self) -> None:
         """Make the folder of the files.
@@ -68,9 +107,9 @@ class OutputFiles:
         Raises:
             FusionkitError: if it can't be written.
         """
-        make_folder(self._out.parent if self._is_file else self._out)
+        make_folder(self.folder)
 
-    def write(self, pair: Pair, reference_modality: str, fused: NDArray[Any]) -> Path:
+    def write(self, pair: PairFiles, reference_modality: str, fused: NDArray[Any]) -> Path:
         """Write the fused image of a pair with what the camera wrote beside the reference's pixels.
 
         Args:
@@ -83,23 +122,30 @@ class OutputFiles:
             The file, which appears whole or not at all.
 
         Raises:
-            FusionkitError: if the format can't hold the pixels, or the file can't be written.
+            FusionkitError: if the format can't hold the pixels, the file can't be written, or it is
+                a source.
         """
         source = pair.paths[reference_modality]
-        path = self._out if self._is_file else self._out / (pair.id + self._suffix_for(source))
+        path = self._out
+        if not self.is_file:
+            path = self._out / (pair.id + self._suffix_for(source))
+            if "/" in pair.id:
+                make_folder(path.parent)
+        if path.parent.resolve() / path.name in self._sources:
+            raise FusionkitError(f"the output {path} is one of the sources; name another folder")
         write_image(path, fused, _metadata(source, rgb=fused.ndim == 3))
         return path
 
     def _suffix_for(self, source: Path) -> str:
         jpeg = source.suffix.lower() in (".jpg", ".jpeg")
-        return self._suffix or (".png" if jpeg else source.suffix)
+        return self._format.suffix or (".png" if jpeg else source.suffix)
 
-    def _check_apart(self, pair: Pair, source: Path) -> None:
-        if self._is_file and self._out.resolve() == source.resolve():
+    def _check_apart(self, pair: PairFiles, source: Path) -> None:
+        if self.is_file and self._out.resolve() == source.resolve():
             raise FusionkitError(f"the output {self._out} is one of the sources; name another file")
         # A result beside a source with its stem, in another format, would break pairing.
-        beside = (self._out.resolve(), pair.id) == (source.parent.resolve(), source.stem)
-        if not self._is_file and beside:
+        place = source.parent.resolve() / source.stem
+        if not self.is_file and self._out.resolve() / pair.id == place:
             raise FusionkitError(
                 f"the output folder {self._out} holds the source {source.name}; name another folder"
             )

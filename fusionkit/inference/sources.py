@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.stretching import Stretch
@@ -35,6 +36,8 @@ class FusionOptions:
             source, or of the largest source if none has colour.
         align: Move the sources by a translation of up to 32 pixels onto the colour source, or onto
             the first source if none has colour, if a reliable translation is found.
+        bits: Depth of the result; by default that of the colour source, or of the first source if
+            none has colour.
     """
 
     colour: str | None = None
@@ -42,10 +45,25 @@ class FusionOptions:
     windows: Mapping[str, Window] = field(default_factory=dict)
     resample: bool = False
     align: bool = False
+    bits: Literal[8, 16] | None = None
 
     def __post_init__(self) -> None:
+        if self.bits not in (None, 8, 16):
+            raise FusionkitError(f"bits: expected 8 or 16, found {self.bits!r}")
         if self.stretch not in ("none", "minmax"):
             raise FusionkitError(f"stretch: expected none or minmax, found {self.stretch!r}")
+
+    def check_modalities(self, modalities: Iterable[str]) -> None:
+        """Raise FusionkitError if the colour is to come from a source that does not exist.
+
+        Args:
+            modalities: Names of the sources.
+
+        Example:
+            >>> FusionOptions(colour="visible").check_modalities(["infrared", "visible"])
+        """
+        if self.colour is not None:
+            check_modality("colour", self.colour, ["none", *modalities])
 
 
 class OpenedSources:
@@ -57,6 +75,8 @@ class OpenedSources:
     Args:
         pairs: At least one pair; all have the same modalities.
         options: How they are to be fused.
+        windows: Windows that were found for a set of pairs which these belong to; by default they
+            are found for these pairs.
 
     Attributes:
         pairs: The pairs.
@@ -75,10 +95,14 @@ class OpenedSources:
         {'infrared': (0.0, 0.5)}
     """
 
-    def __init__(self, pairs: Sequence[Pair], options: FusionOptions):
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        options: FusionOptions,
+        windows: Mapping[str, tuple[float, float]] | None = None,
+    ):
         modalities = list(pairs[0].images)
-        if options.colour is not None:
-            check_modality("colour", options.colour, ["none", *modalities])
+        options.check_modalities(modalities)
         for pair in pairs:
             for image in pair.images.values():
                 if min(image.size) < SMALLEST:
@@ -88,7 +112,11 @@ class OpenedSources:
                     )
         self.pairs = tuple(pairs)
         self.options = options
-        self.windows = find_windows(
-            {modality: [pair.images[modality] for pair in pairs] for modality in modalities},
-            options.windows,
+        self.windows = dict(
+            find_windows(
+                {modality: [pair.images[modality] for pair in pairs] for modality in modalities},
+                options.windows,
+            )
+            if windows is None
+            else windows
         )

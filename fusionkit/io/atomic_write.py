@@ -13,9 +13,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fusionkit.errors import FusionkitError
+from fusionkit.errors import FusionkitError, WriteError
 
-__all__ = ["atomic_write", "locked", "make_folder", "write_json", "write_text"]
+__all__ = ["TEMPORARY", "atomic_write", "locked", "make_folder", "write_json", "write_text"]
+
+TEMPORARY = ".fusionkit-"
+"""Beginning of the names of files that are not complete yet."""
 
 
 @contextmanager
@@ -23,7 +26,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` with the same suffix; rename it at the end.
 
     Raises:
-        FusionkitError: if the folder can't be written, or the disk is full.
+        WriteError: if the folder can't be written, or the disk is full.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -34,12 +37,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         '1 2 3'
     """
     try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise FusionkitError(f"{path} can't be written: {error.strerror}") from None
+        raise WriteError(f"{path} can't be written: {error.strerror}") from None
     temporary = Path(name)
     try:
         yield temporary
@@ -51,7 +52,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise FusionkitError(f"{path} can't be written: {error.strerror}") from None
+        raise WriteError(f"{path} can't be written: {error.strerror}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

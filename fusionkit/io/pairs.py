@@ -9,9 +9,10 @@ from pathlib import Path
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.resampling import same_field
-from fusionkit.io.images import ImageLike, OpenedImage, list_images, open_image
+from fusionkit.io.images import ImageLike, OpenedImage, open_image
+from fusionkit.io.listing import PairFiles, check_count, list_pairs, some
 
-__all__ = ["Pair", "find_pairs", "pair_images"]
+__all__ = ["Pair", "find_pairs", "open_pair", "pair_images"]
 
 _SAME_PIXELS = "register the images of a pair pixel by pixel first"
 _SAME_FIELD = (
@@ -72,7 +73,7 @@ def pair_images(
         >>> pair_images({"infrared": np.zeros((20, 30)), "visible": np.zeros((20, 30, 3))}).size
         (20, 30)
     """
-    _check_count(images)
+    check_count(images)
     pair = Pair(name, {modality: open_image(image, modality) for modality, image in images.items()})
     advice = f"{_SAME_PIXELS}, or pass resample=True if they show the same field of view"
     _check_sizes([pair], resample, advice)
@@ -106,51 +107,47 @@ def find_pairs(sources: Mapping[str, Path], *, resample: bool = False) -> list[P
         ...     [pair.id for pair in find_pairs(sources)]
         ['street']
     """
-    _check_count(sources)
-    files = [name for name, path in sources.items() if path.is_file()]
-    if files and len(files) < len(sources):
-        other = next(name for name in sources if name not in files)
-        if not sources[other].exists():
-            raise FusionkitError(
-                f"expected a file or folder at {sources[other]} ({other}), found nothing; "
-                f"check the path"
-            )
+    listing = list_pairs(sources)
+    if listing.lonely:
+        where = ", ".join(f"{name}: {path}" for name, path in sources.items())
+        count = len(listing.lonely)
         raise FusionkitError(
-            f"expected files for all sources or folders for all, found the file "
-            f"{sources[files[0]]} ({files[0]}) and the folder {sources[other]} ({other})"
+            f"{count} image{'s have' if count > 1 else ' has'} no partner of the same name: "
+            f"{some(listing.lonely)}; rename or remove files in the folders {where}"
         )
-    groups = {next(iter(sources.values())).stem: sources} if files else _group_by_stem(sources)
-    pairs = [
-        Pair(stem, {name: open_image(path, name) for name, path in paths.items()})
-        for stem, paths in groups.items()
-    ]
+    pairs = [_open(files) for files in listing.pairs]
     _check_sizes(pairs, resample, _SAME_PIXELS)
     return pairs
 
 
-def _group_by_stem(sources: Mapping[str, Path]) -> dict[str, Mapping[str, Path]]:
-    folders = {name: list_images(path) for name, path in sources.items()}
-    stems = sorted({stem for images in folders.values() for stem in images})
-    lonely = [
-        f"{stem} (no {', '.join(name for name in folders if stem not in folders[name])})"
-        for stem in stems
-        if any(stem not in images for images in folders.values())
-    ]
-    if lonely:
-        where = ", ".join(f"{name}: {path}" for name, path in sources.items())
-        raise FusionkitError(
-            f"{len(lonely)} image{'s have' if len(lonely) > 1 else ' has'} no partner of the same "
-            f"name: {_some(lonely)}; rename or remove files in the folders {where}"
-        )
-    return {stem: {name: images[stem] for name, images in folders.items()} for stem in stems}
+def open_pair(files: PairFiles, *, resample: bool = False) -> Pair:
+    """Open the files of one scene; their headers are read.
+
+    Args:
+        files: What ``list_pairs`` found.
+        resample: Allow images of different sizes if their aspect ratios are equal.
+
+    Raises:
+        FusionkitError: for a file that can't be read, or unequal sizes.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from fusionkit.io.images import write_image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     paths = {name: Path(folder, f"{name}.png") for name in ("mri", "pet")}
+        ...     for path in paths.values():
+        ...         write_image(path, np.zeros((20, 30), np.uint8))
+        ...     open_pair(PairFiles("brain", paths)).size
+        (20, 30)
+    """
+    pair = _open(files)
+    _check_sizes([pair], resample, _SAME_PIXELS)
+    return pair
 
 
-def _check_count(sources: Mapping[str, object]) -> None:
-    if len(sources) < 2:
-        raise FusionkitError(
-            f"expected two or more sources, found {', '.join(sources) or 'none'}; "
-            f"give one for each modality"
-        )
+def _open(files: PairFiles) -> Pair:
+    return Pair(files.id, {name: open_image(path, name) for name, path in files.paths.items()})
 
 
 def _check_sizes(pairs: Sequence[Pair], resample: bool, advice: str) -> None:
@@ -163,11 +160,6 @@ def _check_sizes(pairs: Sequence[Pair], resample: bool, advice: str) -> None:
     if unequal:
         raise FusionkitError(
             f"{len(unequal)} pair{'s' if len(unequal) > 1 else ''} of unequal "
-            f"{'aspect ratio' if resample else 'size'} (height x width): {_some(unequal)}; "
+            f"{'aspect ratio' if resample else 'size'} (height x width): {some(unequal)}; "
             f"{_SAME_FIELD if resample else advice}"
         )
-
-
-def _some(items: list[str]) -> str:
-    more = f" and {len(items) - 10} more" if len(items) > 10 else ""
-    return ", ".join(items[:10]) + more

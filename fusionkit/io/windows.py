@@ -66,7 +66,10 @@ def apply_window(image: NDArray[Any], window: tuple[float, float]) -> NDArray[np
 
 
 def find_windows(
-    sources: Mapping[str, Sequence[OpenedImage]], asked: Mapping[str, Window]
+    sources: Mapping[str, Sequence[OpenedImage]],
+    asked: Mapping[str, Window],
+    *,
+    skip_damaged: bool = False,
 ) -> dict[str, tuple[float, float]]:
     """Return modality -> (low, high) for each source that has a window; log the measured ones.
 
@@ -79,6 +82,7 @@ def find_windows(
     Args:
         sources: Modality -> images.
         asked: Modality -> window.
+        skip_damaged: Measure windows without the files that can't be read.
 
     Raises:
         FusionkitError: for a modality that is no source, a window of another form, a file that
@@ -103,7 +107,9 @@ def find_windows(
             windows[modality] = window.low, window.high
             continue
         percentiles = DEFAULT if window is None else (window.low, window.high)
-        found = _measure(modality, images, percentiles, chosen=window is None)
+        found = _measure(
+            modality, images, percentiles, chosen=window is None, skip_damaged=skip_damaged
+        )
         if found is None:
             continue
         windows[modality] = found
@@ -146,7 +152,12 @@ def _parse(modality: str, window: Window) -> _Range | None:
 
 
 def _measure(
-    modality: str, opened: Sequence[OpenedImage], percentiles: tuple[float, float], *, chosen: bool
+    modality: str,
+    opened: Sequence[OpenedImage],
+    percentiles: tuple[float, float],
+    *,
+    chosen: bool,
+    skip_damaged: bool,
 ) -> tuple[float, float] | None:
     """Return percentiles of a set of images; None if we choose, and it needs no window."""
     types = {str(image.dtype) for image in opened}
@@ -160,7 +171,12 @@ def _measure(
     count = max(1, _SAMPLE // len(opened))
     samples, least, most = [], math.inf, -math.inf
     for source in opened:
-        image = source.read()
+        try:
+            image = source.read()
+        except FusionkitError:
+            if skip_damaged:
+                continue
+            raise
         if chosen and has_colour(image):
             return None
         least, most = min(least, float(image.min())), max(most, float(image.max()))
@@ -168,6 +184,8 @@ def _measure(
         if pixels.size > count:
             pixels = pixels[np.linspace(0, pixels.size - 1, count).astype(np.int64)]
         samples.append(pixels)
+    if not samples:
+        return None
     low, high = (float(v) for v in np.percentile(np.concatenate(samples), percentiles))
     if chosen and types == {"uint16"} and high - low >= _NARROW * np.iinfo(np.uint16).max:
         return None

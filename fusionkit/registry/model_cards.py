@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ __all__ = [
     "Model",
     "ModelCard",
     "card_text",
+    "guess_modalities",
     "model_for",
     "model_named",
     "names_of",
@@ -176,6 +178,38 @@ def names_of(card: ModelCard, sources: Collection[str]) -> dict[str, str] | None
                 found[source] = modality
     complete = len(found) == len(sources) and sorted(found.values()) == sorted(card.modalities)
     return found if complete else None
+
+
+def guess_modalities(
+    texts: Sequence[Sequence[str]], cards: Iterable[ModelCard]
+) -> tuple[str, ...] | None:
+    """Return the modality of each source by the words in its names, or None if they don't tell.
+
+    Args:
+        texts: For each source the texts that may name its modality, the likeliest first, such as
+            the stem of its file and the name of its folder.
+        cards: Cards of models, which know the modalities and other names for them.
+
+    Example:
+        >>> card = ModelCard.model_construct(
+        ...     modalities=("infrared", "visible"), accepts={"infrared": ("ir",)}
+        ... )
+        >>> guess_modalities([["0001_visible"], ["0001", "IR"]], [card])
+        ('visible', 'infrared')
+    """
+    words = [[set(re.split(r"[^a-z]+", text.lower())) for text in source] for source in texts]
+    for card in cards:
+        called = {name: {name, *card.accepts.get(name, ())} for name in card.modalities}
+        found = []
+        for source in words:
+            fitting = (
+                [name for name, others in called.items() if others & text] for text in source
+            )
+            found.append(next((names[0] for names in fitting if len(names) == 1), None))
+        names = [name for name in found if name is not None]
+        if len(names) == len(found) and sorted(names) == sorted(card.modalities):
+            return tuple(names)
+    return None
 
 
 def card_text(model: Model) -> str:

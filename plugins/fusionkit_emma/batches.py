@@ -48,7 +48,7 @@ class TaughtPatches(Dataset[Tensor]):
         if index not in self._made:
             sample = self.patches[index]
             images = [sample.images[name] for name in self.modalities]
-            images += [teacher.fuse(sample) for teacher in self.teachers]
+            images += [teacher.fuse(sample).cpu() for teacher in self.teachers]
             self._made[index] = torch.cat(images)
         return self._made[index]
 

@@ -161,7 +161,7 @@ class TrainSensors(Stage):
         for index in indices:
             sample = run.components.data[index]
             if teachers:
-                images = [teacher.fuse(sample) for teacher in teachers]
+                images = [teacher.fuse(sample).cpu() for teacher in teachers]
             else:
                 stacked = torch.cat([sample.images[m] for m in run.config.modalities])[None]
                 images = [random_mixtures(stacked, generator)[0]]

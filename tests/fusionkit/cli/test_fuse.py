@@ -78,7 +78,8 @@ def test_the_model_of_the_sources_is_taken_if_none_is_named(
     code, _, said = fusionkit("fuse", *named, "-o", pairs / "again", "--model", "small")
     assert code == 0, said
     assert np.array_equal(read_image(pairs / "again" / "a.png"), fused)
-    code, _, said = fusionkit("fuse", "--source", "a=x", "--source", "b=y", "-o", pairs / "out")
+    others = ["--source", f"a={pairs / 'ir'}", "--source", f"b={pairs / 'vi'}"]
+    code, _, said = fusionkit("fuse", *others, "-o", pairs / "out")
     assert code == 2
     assert "no installed model for the sources a, b (models: small: infrared, visible)" in said
 
@@ -105,7 +106,8 @@ def test_counts_of_a_small_camera_are_windowed_resampled_and_aligned(fusionkit, 
     )
     assert "infrared: 2 images of 25x33 resampled to 50x67" in lines
     assert any(line.startswith("infrared: 0 of 2 images moved; 2 left, because") for line in lines)
-    assert lines[-1] == f"2 fused images in {pairs / 'out'}"
+    assert f"2 fused images in {pairs / 'out'}" in lines[-1]
+    assert "images/s" in lines[-1]
     window = ["--window", "infrared=7000:9000"]
     code, _, said = fusionkit(*command, "-o", pairs / "own", *window)
     assert code == 0
@@ -142,7 +144,10 @@ def test_another_field_of_view_is_refused(fusionkit, pairs, sources):
     assert code == 2
     assert "b (infrared 40x40, visible 50x67); only images with one aspect" in said
     assert "crop them alike" in said
-    assert not (pairs / "out").exists()
+    assert [path.name for path in sorted((pairs / "out").glob("[!.]*.*"))] == [
+        "a.png",
+        "failures.csv",
+    ]
     code, _, said = fusionkit("audit", *sources, "--backbone", "max", "-o", pairs / "audit")
     assert "register the images of a pair pixel by pixel" in said
 
@@ -152,6 +157,76 @@ def test_an_output_that_is_a_file(fusionkit, pairs, sources):
     code, _, said = fusionkit("fuse", *sources, "-o", pairs / "out", "--backbone", "max")
     assert code == 2
     assert "a file stands there" in said
+
+
+def test_two_files_without_options(fusionkit, pairs):
+    ir, vi = pairs / "ir/a.png", pairs / "vi/a.png"
+    code, _, said = fusionkit("fuse", vi, ir, "-o", pairs / "x.png", "--backbone", "average")
+    assert code == 0, said
+    assert f"infrared is {ir}" in said
+    assert f"visible is {vi}" in said
+    for path, name in ((ir, "1.png"), (vi, "2.png")):
+        path.rename(pairs / name)
+    unnamed = [pairs / "1.png", pairs / "2.png"]
+    code, _, said = fusionkit("fuse", *unnamed, "-o", pairs / "y.png", "--backbone", "average")
+    assert code == 2
+    assert "--source infrared=" in said
+    assert not (pairs / "y.png").exists()
+
+
+def test_a_flat_folder_with_both_sources(fusionkit, pairs):
+    both = pairs / "both"
+    both.mkdir()
+    for folder, ending in (("ir", "_ir.png"), ("vi", "_vis.png")):
+        for path in (pairs / folder).iterdir():
+            path.rename(both / f"{path.stem}{ending}")
+    same = ["--source", f"infrared={both}", "--source", f"visible={both}"]
+    code, _, said = fusionkit("fuse", *same, "-o", pairs / "out", "--backbone", "max")
+    assert code == 2
+    assert "--pair" in said
+    patterns = ["--pair", "{stem}_ir.png", "{stem}_vis.png"]
+    for sources in (same, [both]):
+        out = pairs / f"out{len(sources)}"
+        code, _, said = fusionkit("fuse", *sources, *patterns, "-o", out, "--backbone", "max")
+        assert code == 0, said
+        assert sorted(path.name for path in out.glob("[!.]*.*")) == ["a.png", "b.png"]
+        assert read_image(out / "a.png").shape == (50, 67, 3)
+
+
+def test_a_table_of_pairs(fusionkit, pairs):
+    table = pairs / "pairs.csv"
+    table.write_text("id,infrared,visible\nnight/one,ir/a.png,vi/a.png\ntwo,ir/b.png,vi/no.png\n")
+    command = ["fuse", "--pairs", table, "--backbone", "max", "--bits", "16", "--format", "tif"]
+    code, _, said = fusionkit(*command, "-o", pairs / "out")
+    assert code == 2
+    assert "no.png does not exist" in said
+    assert read_image(pairs / "out/night/one.tif").dtype == np.uint16
+
+
+def test_an_output_that_no_format_is_known_for(fusionkit, pairs, sources):
+    one = [
+        "--source",
+        f"infrared={pairs / 'ir/a.png'}",
+        "--source",
+        f"visible={pairs / 'vi/a.png'}",
+    ]
+    code, _, said = fusionkit("fuse", *one, "-o", pairs / "one.gif", "--backbone", "max")
+    assert code == 2
+    assert "one.gif" in said
+    code, _, said = fusionkit("fuse", *sources, "-o", pairs / "all.png", "--backbone", "max")
+    assert code == 2
+    assert "expected a folder" in said
+    assert not (pairs / "all.png").exists()
+
+
+def test_wrong_devices(fusionkit, pairs, sources):
+    command = ["fuse", *sources, "-o", pairs / "out", "--backbone", "max", "--device"]
+    for device in ("gpu", "cuda:99", "xpu"):
+        code, _, said = fusionkit(*command, device)
+        assert code == 2
+        assert device in said
+    code, _, _ = fusionkit(*command, "cpu", "--precision", "bf16")
+    assert code == 0
 
 
 def test_fusing_symmetrized(fusionkit, pairs, sources):

@@ -1,0 +1,64 @@
+"""Failures: the pairs of a folder that could not be fused, with the reason for each."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusionkit.io.atomic_write import write_text
+
+__all__ = ["FAILURES", "Failure", "write_failures"]
+
+FAILURES = "failures.csv"
+"""Name of the file in the output folder."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A pair that could not be fused.
+
+    Attributes:
+        id: Name of the scene.
+        files: Its files, in the order of the sources.
+        reason: What was wrong, in a sentence.
+    """
+
+    id: str
+    files: tuple[Path, ...]
+    reason: str
+
+
+def write_failures(folder: Path, failures: Sequence[Failure]) -> Path | None:
+    """Write ``failures.csv`` with a line for each failure; without failures, remove an old one.
+
+    Args:
+        folder: The output folder.
+        failures: Columns ``id``, ``files`` (separated by ``|``) and ``reason``.
+
+    Returns:
+        The file, or None without failures.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     failure = Failure("a", (Path("ir/a.png"), Path("vi/a.png")), "a.png is damaged")
+        ...     path = write_failures(Path(folder), [failure])
+        ...     print(path.read_text(), end="")
+        id,files,reason
+        a,ir/a.png|vi/a.png,a.png is damaged
+    """
+    path = folder / FAILURES
+    if not failures:
+        path.unlink(missing_ok=True)
+        return None
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "files", "reason"])
+    for failure in failures:
+        files = "|".join(str(file) for file in failure.files)
+        writer.writerow([failure.id, files, failure.reason])
+    write_text(path, text.getvalue())
+    return path

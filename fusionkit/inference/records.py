@@ -1,0 +1,174 @@
+"""Records of what was fused, so that a second start skips what is done and unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fusionkit.io.atomic_write import TEMPORARY, locked, make_folder, write_json, write_text
+from fusionkit.io.listing import PairFiles
+
+__all__ = ["FOLDER", "Records", "network_digest", "owned"]
+
+FOLDER = ".fusionkit"
+"""Folder for records and lock in the output folder; hidden, so it counts as no image."""
+
+
+@contextmanager
+def owned(out: Path) -> Iterator[None]:
+    """Own an output folder inside a ``with`` block; what a killed owner left half done is removed.
+
+    Args:
+        out: The output folder, which must exist.
+
+    Raises:
+        FusionkitError: if another process owns it; says which.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, owned(Path(folder)):
+        ...     print("alone")
+        alone
+    """
+    folder = out / FOLDER
+    make_folder(folder)
+    owner = folder / "owner.json"
+    with locked(
+        folder / "lock",
+        busy=f"{out} is being written by {_read_owner(owner)}; wait for "
+        "it, or name another output folder",
+    ):
+        for leftover in (*out.rglob(f"{TEMPORARY}*"),):
+            leftover.unlink(missing_ok=True)
+        write_json(
+            owner,
+            {
+                "host": socket.gethostname(),
+                "process": os.getpid(),
+                "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+                "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            },
+        )
+        try:
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+
+
+def _read_owner(path: Path) -> str:
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        return (
+            f"process {owner['process']} on {owner['host']} since {owner['since']} "
+            f"({owner['command']})"
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+class Records:
+    """Remembers which results are done, and what they were made of.
+
+    A result is done if it was made of the same files with the same settings, and nobody has
+    changed it since; files are compared by size and time of modification.
+
+    Args:
+        out: The output folder.
+        settings: Everything else that the results depend on, as plain values.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     source, result = Path(folder, "ir.png"), Path(folder, "fused.png")
+        ...     _ = source.write_bytes(b"1"), result.write_bytes(b"2")
+        ...     pair = PairFiles("a", {"infrared": source})
+        ...     Records(Path(folder), {"stretch": "none"}).add(pair, result)
+        ...     again = Records(Path(folder), {"stretch": "none"}).result_of(pair)
+        ...     other = Records(Path(folder), {"stretch": "minmax"}).result_of(pair)
+        >>> again == result, other
+        (True, None)
+    """
+
+    def __init__(self, out: Path, settings: Mapping[str, Any]):
+        self._out = out
+        self._path = out / FOLDER / "done.jsonl"
+        self._settings = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).digest()
+        self._done = self._read()
+
+    def result_of(self, pair: PairFiles) -> Path | None:
+        """Return the result of a pair, or None if it must be fused."""
+        name, digest = self._done.get(pair.id, ("", ""))
+        path = self._out / name
+        return path if name and digest == self._digest(pair, path) else None
+
+    def add(self, pair: PairFiles, result: Path) -> None:
+        """Remember a result that was just written; safe against a kill at any moment."""
+        name = result.relative_to(self._out).as_posix()
+        line = json.dumps([pair.id, name, self._digest(pair, result)]) + "\n"
+        make_folder(self._path.parent)
+        # One write to a file opened for appending, so lines of several threads never mix.
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
+
+    def _read(self) -> dict[str, tuple[str, str]]:
+        done: dict[str, tuple[str, str]] = {}
+        count = 0
+        with suppress(OSError):
+            for line in self._path.read_bytes().splitlines():
+                count += 1
+                # A kill can leave the last line unfinished; a damaged line counts as not done.
+                with suppress(ValueError, TypeError):
+                    name, result, digest = json.loads(line)
+                    done[str(name)] = str(result), str(digest)
+        if count > len(done):
+            lines = (json.dumps([name, *values]) + "\n" for name, values in done.items())
+            write_text(self._path, "".join(lines))
+        return done
+
+    def _digest(self, pair: PairFiles, result: Path) -> str:
+        digest = hashlib.sha256(self._settings)
+        try:
+            for modality, path in sorted([*pair.paths.items(), ("", result)]):
+                state = path.stat()
+                digest.update(f"{modality} {path} {state.st_size} {state.st_mtime_ns}\n".encode())
+        except OSError:
+            return "missing"
+        return digest.hexdigest()[:32]
+
+
+def network_digest(network: nn.Module) -> str:
+    """Return a digest of a network: its structure, arguments and weights.
+
+    Args:
+        network: Any module; components that were built by name contribute their arguments.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> network_digest(layer) == network_digest(layer)
+        True
+    """
+    digest = hashlib.sha256(repr(network).encode())
+    for module in network.modules():
+        spec = getattr(module, "spec", None)
+        if spec is not None:
+            digest.update(json.dumps(spec.to_dict(), sort_keys=True, default=str).encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        if isinstance(tensor, torch.Tensor):
+            array = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            digest.update(array.tobytes())
+    return digest.hexdigest()
