@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fusionkit.errors import FusionkitError
 from fusionkit.evaluation.scores import metrics_of, score_opened
 from fusionkit.functional.stretching import Stretch
+from fusionkit.inference.devices import choose_device
 from fusionkit.inference.fusion import fuse_images
 from fusionkit.inference.inference_form import inference_form
 from fusionkit.inference.sources import FusionOptions
@@ -44,18 +45,21 @@ def build(kind: str, *, name: str, **arguments: Any) -> Any:
     return registry.build(make_spec(registry, kind, name, arguments))
 
 
-def load(path: str | Path, *, exact: bool = False) -> Backbone:
-    """Return a trained backbone on the CPU, in eval mode.
+def load(path: str | Path, *, device: str = "cpu", exact: bool = False) -> Backbone:
+    """Return a trained backbone in eval mode.
 
     It infers by the faster form of the network if there is one and its results are the same up to
     rounding. It trains and is saved as the network itself.
 
     Args:
         path: A run folder, a ``.safetensors`` file, or the name of a model that a plugin ships.
+        device: Where it fuses: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``, which takes a
+            GPU if there is one.
         exact: Return the network exactly as its authors wrote it, which is slower.
 
     Raises:
-        FusionkitError: if it does not exist, holds no backbone, or its plugin is not installed.
+        FusionkitError: if it does not exist, holds no backbone, or its plugin is not installed; or
+            for a device that this machine does not have.
 
     Example:
         >>> load("emma-ir-vis").modalities
@@ -67,7 +71,7 @@ def load(path: str | Path, *, exact: bool = False) -> Backbone:
         raise FusionkitError(
             f"{file} holds a {component.kind}, not a backbone; give the file of a backbone"
         )
-    return component if exact else inference_form(component)
+    return (component if exact else inference_form(component)).to(choose_device(device))
 
 
 def weights_of(path: str | Path) -> Path:

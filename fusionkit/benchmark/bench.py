@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from fusionkit.benchmark.content import check_disjoint
 from fusionkit.benchmark.evaluation import CellEvaluator, build_task
 from fusionkit.benchmark.fused_images import FusedImages, fuse_scenes
@@ -18,6 +20,7 @@ from fusionkit.benchmark.scenes import Scenes, build_scenes
 from fusionkit.benchmark.suite import LoadedSuite
 from fusionkit.benchmark.tables import summarize, to_csv
 from fusionkit.errors import FusionkitError
+from fusionkit.inference.devices import Precision
 from fusionkit.interfaces import Task
 from fusionkit.io.atomic_write import make_folder, write_text
 from fusionkit.registry.plugins import Plugins
@@ -28,7 +31,14 @@ __all__ = ["run_suite"]
 logger = logging.getLogger("fusionkit")
 
 
-def run_suite(suite: LoadedSuite, plugins: Plugins, folder: Path) -> SuiteResults:
+def run_suite(
+    suite: LoadedSuite,
+    plugins: Plugins,
+    folder: Path,
+    *,
+    device: torch.device | None = None,
+    precision: Precision = "fp32",
+) -> SuiteResults:
     """Run a suite; what an earlier call has finished is not done again.
 
     Writes ``results.csv``, ``results.json`` and ``report.html``. The folders ``fused/``, ``cells/``
@@ -38,6 +48,8 @@ def run_suite(suite: LoadedSuite, plugins: Plugins, folder: Path) -> SuiteResult
         suite: The validated suite.
         plugins: The installed plugins.
         folder: Folder of the benchmark; created if it does not exist.
+        device: Where networks fuse; the CPU by default.
+        precision: Arithmetic of the networks when they fuse.
 
     Returns:
         What ``results.json`` holds.
@@ -49,7 +61,7 @@ def run_suite(suite: LoadedSuite, plugins: Plugins, folder: Path) -> SuiteResult
     config, registry = suite.config, plugins.registry
     tasks = {name: build_task(name, suite, registry) for name in config.tasks}
     make_folder(folder)
-    workspace = Workspace(suite, plugins, folder / "runs")
+    workspace = Workspace(suite, plugins, folder / "runs", device, precision)
     methods = [
         method
         for name, term in config.methods.items()

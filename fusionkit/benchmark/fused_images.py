@@ -13,6 +13,8 @@ from fusionkit.benchmark.identity import digest_of
 from fusionkit.benchmark.methods import Method
 from fusionkit.benchmark.scenes import Scenes
 from fusionkit.errors import FusionkitError
+from fusionkit.inference.parallel import cores, in_parallel
+from fusionkit.interfaces import Sample
 from fusionkit.io.atomic_write import make_folder
 from fusionkit.io.images import from_float, write_image
 from fusionkit.progress import ProgressBar
@@ -51,20 +53,32 @@ def fuse_scenes(
     """
     own = folder / digest_of(method.identity)
     paths: dict[str, Path] = {}
-    with ProgressBar("  scenes", len(indices)) as bar:
-        for index in indices:
-            sample = scenes.dataset[index]
-            # Names contain the scene's content, so the same scene in two splits is fused once.
-            path = own / f"{sample.id}-{digest_of(content_hash(sample))[:10]}.png"
-            if not path.is_file():
-                make_folder(own)
-                fused = method.fuse(sample)
-                if not torch.isfinite(fused).all():
-                    raise FusionkitError(
-                        f"{method.name} gave NaN or infinite values for {sample.id}; "
-                        f"its training has diverged"
-                    )
-                write_image(path, from_float(fused[0].numpy(), "uint8"))
-            paths[sample.id] = path
+    missing: list[tuple[int, Path]] = []
+    for index in indices:
+        sample = scenes.dataset[index]
+        # Names contain the scene's content, so the same scene in two splits is fused once.
+        path = own / f"{sample.id}-{digest_of(content_hash(sample))[:10]}.png"
+        paths[sample.id] = path
+        if not path.is_file():
+            missing.append((index, path))
+    if not missing:
+        return FusedImages(scenes, method, paths)
+    method.prepare()
+    make_folder(own)
+
+    def fuse(scene: tuple[Sample, Path]) -> None:
+        sample, path = scene
+        fused = method.fuse(sample)
+        if not torch.isfinite(fused).all():
+            raise FusionkitError(
+                f"{method.name} gave NaN or infinite values for {sample.id}; "
+                f"its training has diverged"
+            )
+        write_image(path, from_float(fused[0].numpy(), "uint8"))
+
+    with ProgressBar("  scenes", len(missing)) as bar:
+        # Scenes are read by this thread, because a data set need not be safe for several.
+        waiting = ((scenes.dataset[index], path) for index, path in missing)
+        for _ in in_parallel(fuse, waiting, workers=max(2, cores())):
             bar.step()
     return FusedImages(scenes, method, paths)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fusionkit.api import load, weights_of
@@ -18,6 +19,9 @@ from fusionkit.benchmark.suite import LoadedSuite, MethodTerm
 from fusionkit.config.run_config import load_config
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.stretching import Stretch, stretched
+from fusionkit.inference.devices import Precision
+from fusionkit.inference.parallel import cores
+from fusionkit.inference.runner import NetworkRunner
 from fusionkit.interfaces import Backbone, Sample
 from fusionkit.io.hashes import file_hash
 from fusionkit.registry.plugins import Plugins
@@ -46,11 +50,19 @@ class Workspace:
         suite: The validated suite.
         plugins: The installed plugins.
         runs: Folder of the run folders of recipes.
+        device: Where networks fuse; the CPU by default.
+        precision: Arithmetic of the networks.
     """
 
     suite: LoadedSuite
     plugins: Plugins
     runs: Path
+    device: torch.device | None = None
+    precision: Precision = "fp32"
+
+    def runner(self, network: Backbone) -> NetworkRunner:
+        """Return what runs a network for all threads."""
+        return NetworkRunner(network, self.device, self.precision, callers=max(2, cores()))
 
 
 class Method(ABC):
@@ -90,8 +102,11 @@ class Method(ABC):
         """
         return colour
 
+    def prepare(self) -> None:  # noqa: B027 - most methods have nothing to prepare
+        """Get everything ready to fuse, before several threads do: train if that was not done."""
+
     def fuse(self, sample: Sample) -> Tensor:
-        """Return the fused luminance (1, h, w) in [0, 1] of a scene."""
+        """Return the fused luminance (1, h, w) in [0, 1] of a scene, on the CPU."""
         return stretched(self._luminance(sample), self._stretch)
 
     @abstractmethod
@@ -123,18 +138,19 @@ class UntrainedBackbone(Method):
         assert spec is not None
         registry = workspace.plugins.registry
         try:
-            self._network: Backbone = registry.build(spec, suite.config.modalities).eval()
-            if any(True for _ in self._network.parameters()):
+            network: Backbone = registry.build(spec, suite.config.modalities).eval()
+            if any(True for _ in network.parameters()):
                 raise FusionkitError(
                     f"the backbone {spec.name!r} has weights that must be trained first; "
                     f"give `weights:` or `recipe:` instead"
                 )
         except FusionkitError as error:
             raise suite.error(("methods", name, "backbone"), error) from None
+        self._runner = workspace.runner(network)
         super().__init__(name, component_identity(registry, spec), term.stretch)
 
     def _luminance(self, sample: Sample) -> Tensor:
-        return self._network.fuse(sample)
+        return self._runner.fuse(sample)
 
 
 class TrainedWeights(Method):
@@ -143,15 +159,16 @@ class TrainedWeights(Method):
     def __init__(self, name: str, term: MethodTerm, workspace: Workspace):
         assert term.weights is not None
         try:
-            self._network, file = load(term.weights), weights_of(term.weights)
+            network, file = load(term.weights), weights_of(term.weights)
         except FusionkitError as error:
             raise workspace.suite.error(("methods", name, "weights"), error) from None
-        assert self._network.spec is not None
-        identity = component_identity(workspace.plugins.registry, self._network.spec)
+        assert network.spec is not None
+        self._runner = workspace.runner(network)
+        identity = component_identity(workspace.plugins.registry, network.spec)
         super().__init__(name, {"weights": file_hash(file), **identity}, term.stretch)
 
     def _luminance(self, sample: Sample) -> Tensor:
-        return self._network.fuse(sample)
+        return self._runner.fuse(sample)
 
 
 class TrainedRecipe(Method):
@@ -161,7 +178,7 @@ class TrainedRecipe(Method):
         self, name: str, term: MethodTerm, workspace: Workspace, training_seed: int | None = None
     ):
         suite, plugins = workspace.suite, workspace.plugins
-        self._plugins = plugins
+        self._workspace = workspace
         folder_name = _file_name(name)
         changes = [*suite.config.change, *(term.change or ())]
         if training_seed is not None:
@@ -180,20 +197,25 @@ class TrainedRecipe(Method):
         identity = {"recipe": digest, "versions": versions()}
         super().__init__(name, identity, term.stretch, training_seed)
 
+    def prepare(self) -> None:
+        """Train the network, or find it trained."""
+        _ = self._runner
+
     @cached_property
-    def _network(self) -> Backbone:
+    def _runner(self) -> NetworkRunner:
+        plugins = self._workspace.plugins
         # Recipes that differ only in later stages share the earlier ones: an ablation of the fusion
         # network's losses does not train the same pseudo-sensors again.
         others = sorted(path.parent for path in self._folder.parent.glob("*/state.json"))
-        adopted = adopt_finished_stages(Run(self._folder, self._loaded, self._plugins), others)
+        adopted = adopt_finished_stages(Run(self._folder, self._loaded, plugins), others)
         if adopted is not None:
             origin, stages = adopted
             logger.info("  %s reused from %s", ", ".join(stages), origin.name)
-        run_pipeline(self._loaded, self._plugins, self._folder)
-        return load(self._folder)
+        run_pipeline(self._loaded, plugins, self._folder)
+        return self._workspace.runner(load(self._folder))
 
     def _luminance(self, sample: Sample) -> Tensor:
-        return self._network.fuse(sample)
+        return self._runner.fuse(sample)
 
 
 def build_methods(name: str, term: MethodTerm, workspace: Workspace) -> list[Method]:
@@ -210,13 +232,19 @@ def build_methods(name: str, term: MethodTerm, workspace: Workspace) -> list[Met
         FusionkitError: with file and line, if a component can't be built, weights can't be loaded
             or a recipe is wrong.
     """
+    methods: list[Method]
     if term.source is not None:
         return [SingleSource(name, term)]
     if term.backbone is not None:
-        return [UntrainedBackbone(name, term, workspace)]
-    if term.weights is not None:
-        return [TrainedWeights(name, term, workspace)]
-    return [TrainedRecipe(name, term, workspace, seed) for seed in term.seeds or (None,)]
+        methods = [UntrainedBackbone(name, term, workspace)]
+    elif term.weights is not None:
+        methods = [TrainedWeights(name, term, workspace)]
+    else:
+        methods = [TrainedRecipe(name, term, workspace, seed) for seed in term.seeds or (None,)]
+    if workspace.precision != "fp32":
+        for method in methods:
+            method.identity["precision"] = workspace.precision
+    return methods
 
 
 def _recipe_of(term: MethodTerm, suite: LoadedSuite) -> str:

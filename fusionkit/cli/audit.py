@@ -11,9 +11,12 @@ import typer
 from fusionkit.cli.app import app
 from fusionkit.cli.options import (
     BackboneOption,
+    DeviceOption,
     ExactOption,
     ModelOption,
     PluginFiles,
+    Precision,
+    PrecisionOption,
     Sources,
     Symmetry,
     SymmetryOption,
@@ -66,6 +69,8 @@ def audit(
             help="Folder for `audit.html`, `audit.csv` and `audit.png`.",
         ),
     ] = Path("audit"),
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.fp32,
     plugin_files: PluginFiles = None,
 ) -> None:
     """Measure the equivariance of a fuser.
@@ -88,6 +93,7 @@ def audit(
 
     from fusionkit.evaluation.equivariance import audit as measure
     from fusionkit.evaluation.equivariance import summarize_audit, write_audit
+    from fusionkit.inference.devices import choose_device, in_precision
     from fusionkit.inference.preprocessing import read_samples
     from fusionkit.inference.symmetrize import symmetrized
     from fusionkit.io.pairs import find_pairs
@@ -110,7 +116,9 @@ def audit(
     network = symmetrized(network, symmetrize.value)
     sources = {names[modality]: path for modality, path in sources.items()}
     pairs = find_pairs(sources)[:limit]
-    with ProgressBar("auditing", len(pairs)) as bar:
+    chosen = choose_device(device)
+    network = network.to(chosen)
+    with ProgressBar("auditing", len(pairs)) as bar, in_precision(chosen, precision.value):
         lines, examples = measure(
             network,
             read_samples(pairs),

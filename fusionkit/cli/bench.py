@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.app import app
-from fusionkit.cli.options import Overrides, PluginFiles
+from fusionkit.cli.options import DeviceOption, Overrides, PluginFiles, Precision, PrecisionOption
 
 logger = logging.getLogger("fusionkit")
 
@@ -25,6 +25,8 @@ def bench(
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder for the results. By default `bench/NAME`."),
     ] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.fp32,
     plugin_files: PluginFiles = None,
 ) -> None:
     """Compare fusion methods on data sets by tasks.
@@ -46,11 +48,14 @@ def bench(
     from fusionkit.benchmark.bench import run_suite
     from fusionkit.benchmark.suite import load_suite
     from fusionkit.benchmark.tables import print_table
+    from fusionkit.inference.devices import choose_device
     from fusionkit.registry.plugins import load_installed_plugins
 
     plugins = load_installed_plugins()
     loaded = load_suite(suite, overrides or [], plugins)
     folder = out or Path("bench") / loaded.config.name
-    results = run_suite(loaded, plugins, folder)
+    results = run_suite(
+        loaded, plugins, folder, device=choose_device(device), precision=precision.value
+    )
     print_table(results, Console(stderr=True))
     logger.info("done: %s", folder / "report.html")

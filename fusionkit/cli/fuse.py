@@ -160,9 +160,7 @@ def fuse(
     listing = list_sources(paths, source, pair, pairs, recursive=recursive)
     forms = "MODALITY=LOW:HIGH, MODALITY=LOW%:HIGH% or MODALITY=full"
     windows = parse_assignments("--window", window, forms)
-    network, names = choose_model(
-        model, backbone, list(listing.pairs[0].paths), exact=exact
-    )
+    network, names = choose_model(model, backbone, list(listing.pairs[0].paths), exact=exact)
     options = FusionOptions(
         colour=None if colour is None else names.get(colour, colour),
         stretch=stretch.value,

@@ -69,17 +69,6 @@ class Backbone(Component, nn.Module, ABC):
         """The device of the weights; the CPU for a backbone without weights."""
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
-
-def _fuse_together(backbone: Backbone, samples: Sequence[Sample]) -> Float[Tensor, "b 1 h w"]:
-    with torch.no_grad():
-        images = {
-            name: torch.stack([sample.images[name] for sample in samples]).to(backbone.device)
-            for name in samples[0].images
-        }
-        height, width = next(iter(images.values())).shape[-2:]
-        padded = {name: pad_to_multiple(image, backbone.stride) for name, image in images.items()}
-        return crop(backbone(padded), (height, width)).float().clamp(0, 1)
-
     def inference_form(self) -> Backbone:
         """Return a network with the same results that only infers, faster; by default itself.
 
@@ -91,6 +80,17 @@ def _fuse_together(backbone: Backbone, samples: Sequence[Sample]) -> Float[Tenso
     def exact_form(self) -> Backbone:
         """Return the network as its authors wrote it: itself, unless this is a faster form."""
         return self
+
+
+def _fuse_together(backbone: Backbone, samples: Sequence[Sample]) -> Float[Tensor, "b 1 h w"]:
+    with torch.no_grad():
+        images = {
+            name: torch.stack([sample.images[name] for sample in samples]).to(backbone.device)
+            for name in samples[0].images
+        }
+        height, width = next(iter(images.values())).shape[-2:]
+        padded = {name: pad_to_multiple(image, backbone.stride) for name, image in images.items()}
+        return crop(backbone(padded), (height, width)).float().clamp(0, 1)
 
 
 class Sensor(Component, nn.Module, ABC):

@@ -11,6 +11,9 @@ from pydantic import Field
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.colour import join_chroma
 from fusionkit.functional.stretching import Stretch, stretched
+from fusionkit.inference.inference_form import inference_form
+from fusionkit.inference.parallel import cores, in_parallel
+from fusionkit.inference.runner import NetworkRunner
 from fusionkit.inference.symmetrize import Symmetry, symmetrized
 from fusionkit.interfaces import Backbone, RunContext, Sample, Stage
 from fusionkit.io.atomic_write import make_folder
@@ -72,24 +75,29 @@ class Fuse(Stage):
             raise FusionkitError("no pairs to fuse: `data` holds none out (val), and no `test`")
 
     def run(self, run: RunContext) -> None:
-        """Fuse pair by pair, on the first process."""
+        """Fuse all pairs, on the first process."""
         if not run.is_first:
             return
-        backbone = symmetrized(run.current_backbone().to(run.fabric.device), self.symmetrize)
+        workers = max(2, cores())
+        own = symmetrized(inference_form(run.current_backbone()), self.symmetrize)
+        backbone = NetworkRunner(own, run.fabric.device, callers=workers)
         methods = {run.config.backbone.name: backbone}
         for baseline in self._build_baselines(run):
-            methods.setdefault(baseline.name, baseline)
+            methods.setdefault(baseline.name, NetworkRunner(baseline, callers=workers))
         _make_empty_folders(run, list(methods))
         dataset, indices = select_evaluation_pairs(run, self.limit)
+
+        def fuse(sample: Sample) -> None:
+            for method, runner in methods.items():
+                fused = runner.fuse(sample)
+                if runner is backbone:
+                    fused = stretched(fused, self.stretch)
+                    _write_colour(run, sample, fused)
+                _write_grey(run, sample, method, fused)
+
         with ProgressBar("fuse", len(indices)) as bar:
-            for index in indices:
-                sample = dataset[index]
-                for method, network in methods.items():
-                    fused = network.eval().fuse(sample)
-                    if network is backbone:
-                        fused = stretched(fused, self.stretch)
-                        _write_colour(run, sample, fused)
-                    _write_grey(run, sample, method, fused)
+            # Samples are read by this thread, because a data set need not be safe for several.
+            for _ in in_parallel(fuse, (dataset[index] for index in indices), workers):
                 bar.step()
 
     def _build_baselines(self, run: RunContext) -> list[Backbone]:
