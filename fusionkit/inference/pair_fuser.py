@@ -49,6 +49,20 @@ class PairFuser:
         options: How to fuse.
         windows: Modality -> window, the same for all pairs.
         output: Where the results go.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import fusionkit as fk
+        >>> from fusionkit.io.images import write_image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = PairFiles("a", {name: Path(folder, name + ".png") for name in ("ir", "vi")})
+        ...     for path in files.paths.values():
+        ...         write_image(path, np.zeros((20, 30), np.uint8))
+        ...     runner = NetworkRunner(fk.build("backbone", name="average"))
+        ...     output = OutputFiles(Path(folder, "fused.png"), [files], as_file=True)
+        ...     PairFuser(runner, FusionOptions(), {}, output)(files).size
+        (20, 30)
     """
 
     def __init__(
@@ -76,7 +90,13 @@ class PairFuser:
 
 
 class Changes:
-    """Counts what was done to the sources to make them fit."""
+    """Counts what was done to the sources to make them fit.
+
+    Example:
+        >>> changes = Changes()
+        >>> changes.count(FusedPair(Path("a.png"), (64, 64), {"ir": (32, 32)}, {}, {}))
+        >>> changes.log()  # logs "ir: 1 image of 32x32 resampled to 64x64"
+    """
 
     def __init__(self) -> None:
         self._resampled: Counter[tuple[str, tuple[int, int], tuple[int, int]]] = Counter()

@@ -111,6 +111,12 @@ def list_pairs(
     found = {}
     for (modality, folder), matcher in zip(sources.items(), matchers, strict=True):
         found[modality] = _find(folder, matcher, recursive, ignored)
+        if not found[modality]:
+            wanted = "match the pattern" if matcher else f"end in {', '.join(SUFFIXES)}"
+            raise FusionkitError(
+                f"expected images that {wanted} in the folder {folder}, found none"
+                + "".join(f"; {line}" for line in ignored.sentences(recursive))
+            )
     if patterns is not None:
         taken = {path for paths in found.values() for path in paths.values()}
         ignored.unmatched -= taken
