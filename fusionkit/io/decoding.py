@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +16,7 @@ from PIL.MpoImagePlugin import MpoImageFile
 from fusionkit.errors import FusionkitError
 from fusionkit.io.flir import find_thermal_image
 from fusionkit.io.formats import is_tiff, open_with_pillow, read_exif
+from fusionkit.io.silence import silence
 from fusionkit.io.tiff import open_tiff
 
 __all__ = [
@@ -228,46 +226,11 @@ def _decoded_dtype(stored: np.dtype[Any], name: Path | str) -> np.dtype[Any]:
     return stored.newbyteorder("=")
 
 
-class _Silence(logging.Filter):
-    """Keeps warnings of decoders, which come before errors or speak of metadata, from users.
-
-    Several threads decode at a time, so the first one in turns it on and the last one out, off.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._lock = threading.Lock()
-        self._users = 0
-        self._warnings = warnings.catch_warnings()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return False
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                logging.getLogger("tifffile").addFilter(self)
-                self._warnings = warnings.catch_warnings()
-                self._warnings.__enter__()
-                warnings.simplefilter("ignore")
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._warnings.__exit__(None, None, None)
-                logging.getLogger("tifffile").removeFilter(self)
-
-
-_silence = _Silence()
-
-
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
     """Turn any exception of a decoder into a FusionkitError that names the file."""
     try:
-        with _silence:
+        with silence:
             yield
     except (FusionkitError, MemoryError):
         raise

@@ -1,27 +1,40 @@
-"""Metadata of image files: time, place, camera and colour profile.
+"""Metadata of image files: time, place, camera, colour profile and georeference.
 
-Kept are the describing tags of the image, those of the exposure (EXIF) and of the place (GPS).
+Kept are the describing tags of the image, those of the exposure (EXIF) and of the place (GPS), and
+those that place the pixels on a map (GeoTIFF) if the other image has as many pixels.
 Dropped is what would be false of another image: tags of the storage, the thumbnail, the
-orientation, since pixels are written upright, and maker notes, whose offsets break when moved.
+orientation, since pixels are written upright, maker notes, whose offsets break when moved, and what
+GDAL notes of single bands and of values without data.
 """
 
 from __future__ import annotations
 
+import re
 import struct
-import warnings
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from fusionkit.io.formats import is_tiff, open_with_pillow, read_exif
 from fusionkit.io.png import png_chunk
+from fusionkit.io.silence import silence
 
-__all__ = ["Metadata", "add_to_png", "add_to_tiff", "read_metadata", "tiff_tags"]
+__all__ = [
+    "GeoTag",
+    "Georeference",
+    "Metadata",
+    "add_to_png",
+    "add_to_tiff",
+    "read_metadata",
+    "tiff_tags",
+]
 
 _EXPOSURE, _PLACE = 0x8769, 0x8825
 _ORIENTATION = 0x0112
@@ -41,8 +54,44 @@ _TEXTS = {
     0x8298: "Copyright",
 }
 _RESOLUTION = (0x011A, 0x011B, 0x0128)
+_GDAL = 42112
+_GEO = (33550, 33922, 34264, 34735, 34736, 34737, _GDAL)
+"""Pixel scale, tie points, transformation, three tags of keys, and GDAL's own items."""
+_OF_ONE_BAND = re.compile(
+    r"\s*<Item [^>]*\b(?:sample=|name=\"STATISTICS_)[^>]*>.*?</Item>", re.DOTALL
+)
 _SEGMENT = 65533 - len(b"Exif\0\0")
 """Largest EXIF block in bytes that fits into one segment of a JPEG."""
+
+
+@dataclass(frozen=True)
+class GeoTag:
+    """A tag of a GeoTIFF as tifffile reads and writes it.
+
+    Attributes:
+        code: Number of the tag.
+        type: TIFF number of the type of its values.
+        count: Number of values, or bytes.
+        value: The values.
+    """
+
+    code: int
+    type: int
+    count: int
+    value: Any
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Where the pixels of an image lie on a map.
+
+    Attributes:
+        size: (h, w) of the image in pixels; of another size the tags would be wrong.
+        tags: The tags that say it.
+    """
+
+    size: tuple[int, int]
+    tags: tuple[GeoTag, ...]
 
 
 @dataclass(frozen=True)
@@ -54,6 +103,7 @@ class Metadata:
         exposure: EXIF tag -> value.
         place: GPS tag -> value.
         profile: An ICC profile, or None.
+        georeference: Place on a map, of a GeoTIFF; None for others.
 
     Example:
         >>> Metadata(image={271: "FLIR"}).exif((480, 640)).startswith(b"Exif")
@@ -66,6 +116,7 @@ class Metadata:
     exposure: Mapping[int, Any] = field(default_factory=dict)
     place: Mapping[int, Any] = field(default_factory=dict)
     profile: bytes | None = None
+    georeference: Georeference | None = None
 
     def exif(self, size: tuple[int, int]) -> bytes | None:
         """Return an EXIF block with orientation 1 for an image of (h, w) pixels, None if empty."""
@@ -96,11 +147,12 @@ def read_metadata(path: Path) -> Metadata:
         {271: 'FLIR'}
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about damaged tags
+        with silence:  # about damaged tags
             found = _read(path)
             block = found.exif((1, 1))
-            return found if block is None or len(block) <= _SEGMENT else Metadata()
+            if block is None or len(block) <= _SEGMENT:
+                return found
+            return Metadata(georeference=found.georeference)
     except Exception:  # a decoder of metadata may throw anything
         return Metadata()
 
@@ -109,14 +161,45 @@ def _read(path: Path) -> Metadata:
     if not path.is_file():
         return Metadata()
     if is_tiff(path):
-        # A TIFF has the layout of an EXIF block. Pillow can't open every TIFF that tifffile can.
-        exif = Image.Exif()
-        with path.open("rb") as file:
-            exif.load_from_fp(file, _begin_tiff(file, exif))
-            profile = exif.get(_PROFILE)
-            return _kept(exif, profile if isinstance(profile, bytes) else None)
+        found = Metadata()
+        with suppress(Exception):  # Pillow can't read the EXIF block of a big-endian BigTIFF
+            found = _read_tiff(path)
+        with suppress(Exception):
+            found = replace(found, georeference=_read_georeference(path))
+        return found
     with open_with_pillow(path) as image:
         return _kept(read_exif(path, image), image.info.get("icc_profile"))
+
+
+def _read_tiff(path: Path) -> Metadata:
+    # A TIFF has the layout of an EXIF block. Pillow can't open every TIFF that tifffile can.
+    exif = Image.Exif()
+    with path.open("rb") as file:
+        exif.load_from_fp(file, _begin_tiff(file, exif))
+        profile = exif.get(_PROFILE)
+        return _kept(exif, profile if isinstance(profile, bytes) else None)
+
+
+def _read_georeference(path: Path) -> Georeference | None:
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        assert isinstance(page, tifffile.TiffPage)
+        if page.tags.valueof(_ORIENTATION, 1) != 1:
+            return None  # the pixels will be turned
+        tags = []
+        for code in _GEO:
+            tag = page.tags.get(code)
+            if tag is None:
+                continue
+            value, count = tag.value, tag.count
+            if isinstance(value, str):
+                text = _OF_ONE_BAND.sub("", value) if code == _GDAL else value
+                value = text.encode() + b"\0"
+                count = len(value)
+            tags.append(GeoTag(code, int(tag.dtype), count, value))
+        if all(tag.code == _GDAL for tag in tags):
+            return None
+        return Georeference((page.imagelength, page.imagewidth), tuple(tags))
 
 
 def _begin_tiff(file: IO[bytes], exif: Image.Exif) -> int:
@@ -173,11 +256,13 @@ def add_to_png(data: bytes, metadata: Metadata, size: tuple[int, int]) -> bytes:
     return data[:header] + chunks + data[header:]
 
 
-def tiff_tags(metadata: Metadata) -> list[tuple[int, int, int, Any, bool]]:
-    """Return the tags of the image and its colour profile in the form that tifffile takes.
+def tiff_tags(metadata: Metadata, size: tuple[int, int]) -> list[tuple[int, int, int, Any, bool]]:
+    """Return the tags of an image of (h, w) pixels in the form that tifffile takes.
+
+    They are those of the image as a whole, its colour profile, and its place on a map.
 
     Example:
-        >>> [tag for tag, *_ in tiff_tags(Metadata(image={271: "FLIR", 272: "T540"}))]
+        >>> [tag for tag, *_ in tiff_tags(Metadata({271: "FLIR", 272: "T540"}), (2, 4))]
         [271, 272]
     """
     ascii_, undefined = 2, 7
@@ -188,6 +273,9 @@ def tiff_tags(metadata: Metadata) -> list[tuple[int, int, int, Any, bool]]:
             tags.append((tag, ascii_, len(text), text, True))
     if metadata.profile is not None:
         tags.append((_PROFILE, undefined, len(metadata.profile), metadata.profile, True))
+    if metadata.georeference is not None and metadata.georeference.size == size:
+        for geo in metadata.georeference.tags:
+            tags.append((geo.code, geo.type, geo.count, geo.value, True))
     return tags
 
 

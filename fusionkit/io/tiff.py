@@ -394,7 +394,7 @@ def _write_empty(
             # The description is the camera's, so tifffile must not write the array's shape into it.
             metadata={} if plain else None,
             software=None if plain else False,
-            extratags=tiff_tags(metadata),
+            extratags=tiff_tags(metadata, (layout.shape[0], layout.shape[1])),
             returnoffset=True,
         )
     assert place is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image, ImageCms
 
 from fusionkit.io.images import read_image, write_image
 from fusionkit.io.metadata import Metadata, read_metadata
+from fusionkit.io.tiff import write_rows
 
 EXPOSURE, PLACE = 0x8769, 0x8825
 TAKEN = "2024:05:17 21:14:03"
@@ -159,3 +161,92 @@ def test_what_is_too_long_for_a_jpeg_is_left_out(tmp_path: Path):
     Image.fromarray(pixels()).save(tmp_path / "a.png", exif=exif)
     write_image(tmp_path / "b.jpg", pixels(), read_metadata(tmp_path / "a.png"))
     assert (tmp_path / "b.jpg").stat().st_size < 20000
+
+
+# Georeference
+
+SCALE, TIES, MATRIX, KEYS, DOUBLES, TEXTS, ITEMS, NO_DATA = (
+    33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113,
+)  # fmt: skip
+UTM = "WGS 84 / UTM zone 32N|WGS 84|"
+GDAL = (
+    "<GDALMetadata>\n"
+    '  <Item name="AREA_OR_POINT">Area</Item>\n'
+    '  <Item name="STATISTICS_MAXIMUM" sample="0">255</Item>\n'
+    '  <Item name="OFFSET" sample="0" role="offset">1</Item>\n'
+    "</GDALMetadata>"
+)
+
+
+def map_tags(*, affine: bool = False) -> list[tuple]:
+    place = (
+        [(MATRIX, 12, 16, (0.5, 0.1, 0, 4e5, 0.1, -0.5, 0, 5e6, 0, 0, 0, 0, 0, 0, 0, 1))]
+        if affine
+        else [(SCALE, 12, 3, (0.5, 0.5, 0)), (TIES, 12, 6, (0, 0, 0, 4e5, 5e6, 0))]
+    )
+    keys = (1, 1, 0, 4, 1024, 0, 1, 1, 1025, 0, 1, 1, 1026, 34737, 22, 0, 3072, 0, 1, 32632)
+    tags = [
+        *place, (KEYS, 3, len(keys), keys), (DOUBLES, 12, 2, (6378137.0, 298.257223563)),
+        (TEXTS, 2, len(UTM) + 1, UTM), (ITEMS, 2, len(GDAL) + 1, GDAL), (NO_DATA, 2, 2, "0"),
+    ]  # fmt: skip
+    return [(*tag, True) for tag in tags]
+
+
+def geotiff(path: Path, *, affine=False, bigtiff=False, byteorder="<") -> Path:
+    tifffile.imwrite(
+        path,
+        pixels(np.uint16, 1),
+        photometric="minisblack",
+        metadata=None,
+        bigtiff=bigtiff,
+        byteorder=byteorder,
+        extratags=map_tags(affine=affine),
+    )
+    return path
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("camera_too", [False, True])
+def test_a_geotiff_stays_on_the_map(tmp_path: Path, affine, bigtiff, byteorder, camera_too):
+    source = geotiff(tmp_path / "a.tif", affine=affine, bigtiff=bigtiff, byteorder=byteorder)
+    metadata = read_metadata(source)
+    if camera_too:
+        metadata = replace(
+            read_metadata(photograph(tmp_path, ".jpg")), georeference=metadata.georeference
+        )
+    written = tmp_path / "fused.tif"
+    write_image(written, pixels(np.uint8, 3), metadata)
+    rows = pixels(np.uint8, 3)
+    write_rows(tmp_path / "rows.tif", [rows], shape=rows.shape, dtype=np.uint8, metadata=metadata)
+    assert (tmp_path / "rows.tif").read_bytes() == written.read_bytes()
+    with tifffile.TiffFile(source) as before, tifffile.TiffFile(written) as after:
+        assert after.geotiff_metadata == before.geotiff_metadata
+        assert after.geotiff_metadata["ProjectedCSTypeGeoKey"] == 32632
+        tags = after.pages.first.tags
+        for code in (SCALE, TIES, MATRIX, KEYS, DOUBLES, TEXTS):
+            assert (code in tags) == (code in before.pages.first.tags)
+        assert "AREA_OR_POINT" in tags[ITEMS].value
+        assert "STATISTICS" not in tags[ITEMS].value  # of the source's pixels
+        assert "OFFSET" not in tags[ITEMS].value
+        assert NO_DATA not in tags
+        assert len(after.pages) == 1
+    assert np.array_equal(read_image(written), rows)
+    assert read_metadata(written).georeference == metadata.georeference
+
+
+def test_a_georeference_is_dropped_where_it_would_be_wrong(tmp_path: Path):
+    metadata = read_metadata(geotiff(tmp_path / "a.tif"))
+    write_image(tmp_path / "small.tif", pixels(np.uint8, 1)[::2], metadata)
+    assert read_metadata(tmp_path / "small.tif").georeference is None
+    write_image(tmp_path / "a.png", pixels(np.uint8, 1), metadata)
+    assert read_metadata(tmp_path / "a.png") == Metadata()
+    turned = tmp_path / "turned.tif"
+    tifffile.imwrite(
+        turned,
+        pixels(np.uint16, 1),
+        metadata=None,
+        extratags=[*map_tags(), (0x0112, 3, 1, 6, True)],
+    )
+    assert read_metadata(turned).georeference is None
