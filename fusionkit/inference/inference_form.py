@@ -177,6 +177,10 @@ class _BackboneOfTwoForms(_TwoForms, Backbone):
         """Fuse a batch."""
         return self.form()(sources)
 
+    def with_statistics_of(self, sources: Images) -> Backbone:
+        """Return the faster form with its statistics fixed; see ``Backbone``."""
+        return self.fast.with_statistics_of(sources)
+
 
 class _SensorOfTwoForms(_TwoForms, Sensor):
     def forward(self, fused: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:

@@ -77,6 +77,17 @@ class Backbone(Component, nn.Module, ABC):
         """
         return self
 
+    def with_statistics_of(self, sources: Images) -> Backbone:
+        """Return the backbone with what it measures of whole images fixed to that of ``sources``.
+
+        A network with statistics over all pixels gives other results for a part of an image; with
+        fixed ones, parts fit together. Those without such statistics return themselves.
+
+        Args:
+            sources: Modality name -> (b, 1, h, w): an image, or equally large parts of one.
+        """
+        return self
+
     def exact_form(self) -> Backbone:
         """Return the network as its authors wrote it: itself, unless this is a faster form."""
         return self

@@ -43,12 +43,13 @@ class RestormerCNNBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, heads: int, branches: Sequence[str]):
         super().__init__()
+        self.branches = tuple(sorted(set(branches)))
         self.embed = conv3(inputs, outputs)
         if "global" in branches:
             self.GlobalFeature = _Global(outputs, heads)
         if "local" in branches:
             self.LocalFeature = _Local(outputs)
-        self.FFN = conv3(len(set(branches)) * outputs, outputs)
+        self.FFN = conv3(len(self.branches) * outputs, outputs)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """Map c input channels to d output channels."""

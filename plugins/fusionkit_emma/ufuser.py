@@ -13,6 +13,7 @@ from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Backbone, Images, Modalities, check_modalities, ordered_sources
 from fusionkit_emma.initialization import init_as_average
 from fusionkit_emma.restormer import RestormerCNNBlock, conv3, run
+from fusionkit_emma.ufuser_inference import UFuserInference
 
 Channels = Annotated[tuple[int, ...], Field(min_length=2, max_length=6)]
 Branches = Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
@@ -72,7 +73,9 @@ class UFuser(Backbone):
         def block(inputs: int, outputs: int) -> RestormerCNNBlock:
             return RestormerCNNBlock(inputs, outputs, heads, branches)
 
-        for letter in self._letters():
+        # The first two are the official ones.
+        self.letters = ("I", "V", *(f"S{k}" for k in range(3, len(self.modalities) + 1)))
+        for letter in self.letters:
             inputs = 1
             for scale, outputs in zip(scales, channels, strict=True):
                 self.add_module(f"{letter}_en_{scale}", block(inputs, outputs))
@@ -92,12 +95,6 @@ class UFuser(Backbone):
         if init != "random":
             init_as_average(self, exact=init == "exact-average")
 
-    def _letters(self) -> list[str]:
-        """Return the prefix of each modality's encoder; the first two are the official letters."""
-        return ["I", "V", *(f"S{k}" for k in range(3, len(self.modalities) + 1))][
-            : len(self.modalities)
-        ]
-
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
         """Fuse a batch; h and w must be multiples of ``stride`` (8 with four scales).
 
@@ -106,7 +103,7 @@ class UFuser(Backbone):
         """
         parts = self._modules
         per_scale: list[list[Tensor]] = [[] for _ in range(self.scales)]
-        for letter, x in zip(self._letters(), ordered_sources(self, sources), strict=True):
+        for letter, x in zip(self.letters, ordered_sources(self, sources), strict=True):
             for scale in range(1, self.scales + 1):
                 x = run(parts[f"{letter}_en_{scale}"], x)
                 per_scale[scale - 1].append(x)
@@ -122,3 +119,11 @@ class UFuser(Backbone):
             x = run(parts[f"up{scale + 1}"], x)
             x = run(parts[f"de_{scale}"], torch.cat((x, mixed[scale - 1]), dim=1))
         return self.last(x)
+
+    def inference_form(self) -> UFuserInference:
+        """Return the same network in a faster form; see ``ufuser_inference.py``."""
+        return UFuserInference(self)
+
+    def with_statistics_of(self, sources: Images) -> UFuserInference:
+        """Return the faster form with the attention of ``sources``."""
+        return self.inference_form().with_statistics_of(sources)
