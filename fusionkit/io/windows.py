@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -34,6 +35,10 @@ _SAMPLE = 1 << 24
 """Percentiles are taken of at most this many pixels of all images together."""
 
 
+_PART = 1 << 24
+"""Pixels of a large file that are read at a time."""
+
+
 class _Range(NamedTuple):
     low: float
     high: float
@@ -51,7 +56,8 @@ def apply_window(image: NDArray[Any], window: tuple[float, float]) -> NDArray[np
         window: (low, high) in the image's own units, low < high.
 
     Raises:
-        FusionkitError: for another type.
+        FusionkitError: for another type, or one whose values all lie below the window, such as an
+            8-bit image among the counts of a camera.
 
     Example:
         >>> apply_window(np.array([[290.0, 300.0, 320.0]]), (290, 310)).tolist()
@@ -62,6 +68,11 @@ def apply_window(image: NDArray[Any], window: tuple[float, float]) -> NDArray[np
             f"expected an image of uint8, uint16 or float, found {image.dtype}; convert it first"
         )
     low, high = window
+    if image.dtype.kind == "u" and low >= np.iinfo(image.dtype).max:
+        raise FusionkitError(
+            f"expected pixels that reach the window {low:g} to {high:g}, found {image.dtype}, of "
+            f"which all would be black; fuse it apart from the others, or give another window"
+        )
     return np.clip((image.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
 
 
@@ -77,7 +88,8 @@ def find_windows(
     sample of 16 million if there are more. A source of files for which no window is asked gets the
     percentiles 0.5 % to 99.5 % if all its images are grey and either uint16, with these percentiles
     less than a quarter of the range apart, or float, with values outside [0, 1]. Images of 8 bits
-    are not read. Images in memory get only the windows that are asked for.
+    are not read. If a source mixes types, its most frequent one decides, and a warning names the
+    other files. Images in memory get only the windows that are asked for.
 
     Args:
         sources: Modality -> images.
@@ -160,30 +172,33 @@ def _measure(
     skip_damaged: bool,
 ) -> tuple[float, float] | None:
     """Return percentiles of a set of images; None if we choose, and it needs no window."""
+    if chosen:
+        opened, others = _most_frequent_type(opened)
+        if not opened or opened[0].dtype not in (np.uint16, np.float32):
+            _warn_of_others(modality, None, others)
+            return None
+    else:
+        others = []
     types = {str(image.dtype) for image in opened}
-    if chosen and types not in ({"uint16"}, {"float32"}):
-        return None
     if len(types) > 1:
         raise FusionkitError(
             f"the window of {modality}: expected images of one type, found "
             f"{', '.join(sorted(types))}; percentiles need one unit, so give LOW:HIGH instead"
         )
     count = max(1, _SAMPLE // len(opened))
-    samples, least, most = [], math.inf, -math.inf
+    samples: list[NDArray[Any]] = []
+    least, most = math.inf, -math.inf
     for source in opened:
         try:
-            image = source.read()
+            found = _sample(source, count)
         except FusionkitError:
             if skip_damaged:
                 continue
             raise
-        if chosen and has_colour(image):
+        if chosen and found.colour:
             return None
-        least, most = min(least, float(image.min())), max(most, float(image.max()))
-        pixels = image.ravel()
-        if pixels.size > count:
-            pixels = pixels[np.linspace(0, pixels.size - 1, count).astype(np.int64)]
-        samples.append(pixels)
+        least, most = min(least, found.least), max(most, found.most)
+        samples.append(found.pixels)
     if not samples:
         return None
     low, high = (float(v) for v in np.percentile(np.concatenate(samples), percentiles))
@@ -192,6 +207,7 @@ def _measure(
     if chosen and types == {"float32"} and least >= 0 and most <= 1:
         return None
     if low < high:
+        _warn_of_others(modality, (low, high), others)
         return low, high
     if chosen and types == {"uint16"}:
         return None  # an image of one value has nothing to show
@@ -200,3 +216,64 @@ def _measure(
         f"{len(opened)} image{'s' if len(opened) > 1 else ''} are both {low:.6g}; "
         f"give a window in the file's own units: --window {modality}=LOW:HIGH"
     )
+
+
+def _most_frequent_type(
+    opened: Sequence[OpenedImage],
+) -> tuple[list[OpenedImage], list[OpenedImage]]:
+    """Return the images of the most frequent type, and the others."""
+    if not opened:
+        return [], []
+    dtype = Counter(image.dtype for image in opened).most_common(1)[0][0]
+    return (
+        [image for image in opened if image.dtype == dtype],
+        [image for image in opened if image.dtype != dtype],
+    )
+
+
+def _warn_of_others(
+    modality: str, window: tuple[float, float] | None, others: Sequence[OpenedImage]
+) -> None:
+    """Name the images of a rarer type, which the window is not made for or has been kept from."""
+    if window is None:
+        others = [image for image in others if image.dtype in (np.uint16, np.float32)]
+    if not others:
+        return
+    names = ", ".join(image.name for image in others[:3])
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    types = ", ".join(sorted({str(image.dtype) for image in others}))
+    effect = (
+        "they get no window, and counts of a camera come out dark"
+        if window is None
+        else f"the window {window[0]:.6g} to {window[1]:.6g} is not made for them"
+    )
+    logger.warning(
+        f"{modality}: {names}{more} ({types}) differ in type from the other images; {effect}; "
+        f"fuse them apart, or give a window: --window {modality}=LOW:HIGH"
+    )
+
+
+class _Sample(NamedTuple):
+    pixels: NDArray[Any]
+    least: float
+    most: float
+    colour: bool
+
+
+def _sample(source: OpenedImage, count: int) -> _Sample:
+    """Return an even sample of up to ``count`` pixels, in the memory of a part of the image."""
+    height, width = source.size
+    rows = max(1, _PART // width) if source.reads_windows else height
+    positions: NDArray[np.int64] | None = None
+    pixels, least, most, begin, colour = [], math.inf, -math.inf, 0, False
+    for top in range(0, height, rows):
+        part = source.read_window(slice(top, top + rows), slice(0, width))
+        colour = colour or has_colour(part)
+        least, most = min(least, float(part.min())), max(most, float(part.max()))
+        if positions is None:
+            total = height * width * (part.shape[2] if part.ndim == 3 else 1)
+            positions = np.linspace(0, total - 1, min(count, total)).astype(np.int64)
+        first, last = np.searchsorted(positions, (begin, begin + part.size))
+        pixels.append(part.ravel()[positions[first:last] - begin])
+        begin += part.size
+    return _Sample(np.concatenate(pixels), least, most, colour)

@@ -95,11 +95,52 @@ def test_float_temperatures_get_one_and_grey_as_rgb_counts_as_grey(tmp_path: Pat
     assert find_windows({"infrared": folder(tmp_path / "b", below)}, {})
 
 
-def test_mixed_types_are_left_as_they_are_unless_percentiles_are_asked_for(tmp_path: Path):
+def test_percentiles_of_mixed_types_are_refused(tmp_path: Path):
     paths = folder(tmp_path / "x", counts(7000, 8000), counts(0, 255, dtype=np.uint8))
-    assert find_windows({"infrared": paths}, {}) == {}
     with pytest.raises(FusionkitError, match="images of one type, found uint16, uint8; perc"):
         find_windows({"infrared": paths}, {"infrared": "1%:99%"})
+
+
+def test_an_8_bit_file_among_counts_is_named_and_not_fused_black(tmp_path: Path, logged):
+    images = [counts(7000, 8000), counts(0, 255, dtype=np.uint8), counts(7500, 8000)]
+    paths = folder(tmp_path / "x", *images)
+    windows = find_windows({"infrared": paths}, {})
+    alone = find_windows({"infrared": [paths[0], paths[2]]}, {})
+    assert windows == alone != {}
+    assert any(str(paths[1].path) in line for line in logged)
+    assert not any(str(paths[0].path) in line for line in logged)
+    with pytest.raises(FusionkitError, match="uint8"):
+        apply_window(images[1], windows["infrared"])
+
+
+def test_counts_among_8_bit_files_are_named(tmp_path: Path, logged):
+    eight = counts(0, 255, dtype=np.uint8)
+    paths = folder(tmp_path / "x", counts(7000, 8000), eight, eight)
+    assert find_windows({"infrared": paths}, {}) == {}
+    (line,) = logged
+    assert str(paths[0].path) in line
+
+
+def test_8_bit_files_among_16_bit_photographs_are_no_news(tmp_path: Path, logged):
+    images = [counts(0, 65535), counts(0, 65535), counts(0, 255, dtype=np.uint8)]
+    assert find_windows({"visible": folder(tmp_path / "x", *images)}, {}) == {}
+    assert logged == []
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_large_files_are_measured_by_parts_with_the_same_result(
+    tmp_path: Path, monkeypatch, channels
+):
+    image = counts(7000, 9000)
+    if channels == 3:
+        image = np.repeat(image[..., None], 3, axis=2)
+    paths = folder(tmp_path / "x", image, image[::-1] + 100)
+    for sample in (1 << 24, 1000):
+        monkeypatch.setattr("fusionkit.io.windows._SAMPLE", sample)
+        monkeypatch.setattr("fusionkit.io.windows._PART", 1 << 24)
+        whole = find_windows({"infrared": paths}, {})
+        monkeypatch.setattr("fusionkit.io.windows._PART", 130)
+        assert find_windows({"infrared": paths}, {}) == whole != {}
 
 
 def test_asked_windows(tmp_path: Path, logged):
