@@ -220,6 +220,20 @@ def precision(subject: Subject) -> None:
     expect(gap < 1e-3, f"in float32 and float64 its results differ by {gap:.2g} on average")
 
 
+def inference_form(subject: Subject) -> None:
+    """Its faster form for inference gives the same results, if it has one."""
+    network, images, _ = _forward(subject)
+    network.double()
+    fast = network.inference_form()
+    if fast is network:
+        raise NotApplicable("it has no faster form")
+    exact_images = {name: x.double() for name, x in images.items()}
+    with torch.no_grad():
+        expected = _call(network, exact_images)
+        gap = float((_call(fast.eval(), exact_images) - expected).abs().max())
+    expect(gap <= 1e-6, f"its faster form gives results that differ by {gap:.2g} in float64")
+
+
 def device(subject: Subject) -> None:
     """It works on a GPU, if there is one, with the same results as on the CPU."""
     if not torch.cuda.is_available():
@@ -282,6 +296,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     flat_images,
     modes,
     precision,
+    inference_form,
     device,
     round_trip,
     three_sources,

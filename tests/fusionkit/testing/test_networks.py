@@ -144,6 +144,26 @@ class Local(Good):
         self.activation = lambda x: x
 
 
+class Hasty(Good):
+    """Has a faster form that leaves the second layer out."""
+
+    name = "hasty"
+
+    def inference_form(self):
+        return HastyForm(self)
+
+
+class HastyForm(Good):
+    name = "hasty"
+
+    def __init__(self, plain):
+        super().__init__()
+        self.layers = plain.layers[:1]
+
+    def forward(self, sources):
+        return super().forward(sources).mean(dim=1, keepdim=True)
+
+
 @pytest.mark.parametrize(
     ("cls", "check", "sentence"),
     [
@@ -157,6 +177,7 @@ class Local(Good):
         (BadStride, "shapes", "expected the same shape"),
         (Unsaved, "round_trip", "a buffer or argument is not saved"),
         (SingleOnly, "precision", ""),
+        (Hasty, "inference_form", "in float64"),
         (Rooted, "flat_images", "a gradient that is not finite"),
         (Local, "pickling", "keep lambdas, open files"),
     ],
