@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fusionkit.errors import FusionkitError
 from fusionkit.evaluation.scores import metrics_of, score_opened
+from fusionkit.functional.colour_rules import ColourRule
 from fusionkit.functional.stretching import Stretch
 from fusionkit.inference.devices import choose_device
 from fusionkit.inference.fusion import fuse_images
@@ -156,6 +157,7 @@ def fuse(
     sources: Mapping[str, ImageLike],
     *,
     colour: str | None = None,
+    colour_rule: ColourRule = "oklab",
     stretch: Stretch = "none",
     windows: Mapping[str, Window] | None = None,
     resample: bool = False,
@@ -177,6 +179,9 @@ def fuse(
         colour: Modality whose chroma and depth the result has; ``none`` for a grey result with
             the depth of the first source. By default it is the source with real colour (the one
             called ``visible`` if there are several, else the first of them), else ``none``.
+        colour_rule: How the colour is put back under the fused luminance: ``oklab`` keeps hue and
+            saturation, ``scaled`` too but blue may turn lavender where it pales, ``ycbcr`` keeps Cb
+            and Cr, as most papers do.
         stretch: ``minmax`` stretches the fused luminance to the whole range, as EMMA's official
             script does before it saves; it changes EN, SD, SF and AG.
         windows: Modality -> (low, high) in the units of its pixels, or ``LOW:HIGH``,
@@ -207,6 +212,7 @@ def fuse(
     names = names_for(backbone, sources)
     options = FusionOptions(
         colour=None if colour is None else names.get(colour, colour),
+        colour_rule=colour_rule,
         stretch=stretch,
         windows={names.get(key, key): window for key, window in (windows or {}).items()},
         resample=resample,

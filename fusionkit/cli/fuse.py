@@ -10,6 +10,7 @@ import typer
 from fusionkit.cli.app import app
 from fusionkit.cli.options import (
     BackboneOption,
+    ColourRule,
     DeviceOption,
     ExactOption,
     ModelOption,
@@ -80,6 +81,14 @@ def fuse(
             "modality whose images are in colour.",
         ),
     ] = None,
+    colour_rule: Annotated[
+        ColourRule,
+        typer.Option(
+            help="How the colour is put back under the fused brightness. `oklab` and `scaled` keep "
+            "hue and saturation; only `oklab` keeps blue from turning lavender where it pales. "
+            "`ycbcr` leaves Cb and Cr unchanged, as most papers do."
+        ),
+    ] = ColourRule.oklab,
     window: Annotated[
         list[str] | None,
         typer.Option(
@@ -163,6 +172,7 @@ def fuse(
     network, names = choose_model(model, backbone, list(listing.pairs[0].paths), exact=exact)
     options = FusionOptions(
         colour=None if colour is None else names.get(colour, colour),
+        colour_rule=colour_rule.value,
         stretch=stretch.value,
         windows={names.get(modality, modality): text for modality, text in windows.items()},
         resample=True,

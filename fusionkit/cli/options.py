@@ -33,6 +33,14 @@ class Stretch(StrEnum):
     minmax = "minmax"
 
 
+class ColourRule(StrEnum):
+    """How the colour is put back under the fused luminance."""
+
+    oklab = "oklab"
+    scaled = "scaled"
+    ycbcr = "ycbcr"
+
+
 Sources = Annotated[
     list[str],
     typer.Option(

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import FusionkitError
-from fusionkit.functional.colour import join_chroma
 from fusionkit.functional.stretching import stretched
+from fusionkit.inference.colour import restore_sample_colour
 from fusionkit.inference.preprocessing import PreprocessedPair, preprocess
 from fusionkit.inference.runner import NetworkRunner
 from fusionkit.inference.sources import FusionOptions, OpenedSources
@@ -92,6 +92,6 @@ def fuse_preprocessed(
         )
     fused = stretched(fused, options.stretch)
     dtype = pair.dtype if options.bits is None else np.dtype(f"uint{options.bits}")
-    if pair.sample.chroma is None:
-        return from_float(fused[0].numpy(), dtype)
-    return from_float(join_chroma(fused, pair.sample.chroma).movedim(0, -1).numpy(), dtype)
+    image = restore_sample_colour(pair.sample, fused, options.colour_rule)
+    pixels = image[0] if len(image) == 1 else image.movedim(0, -1)
+    return from_float(pixels.numpy(), dtype)

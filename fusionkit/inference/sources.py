@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fusionkit.errors import FusionkitError
+from fusionkit.functional.colour_rules import COLOUR_RULES, ColourRule
 from fusionkit.functional.stretching import Stretch
 from fusionkit.io.modalities import check_modality
 from fusionkit.io.pairs import Pair
@@ -38,6 +39,8 @@ class FusionOptions:
             the first source if none has colour, if a reliable translation is found.
         bits: Depth of the result; by default that of the colour source, or of the first source if
             none has colour.
+        colour_rule: How the colour is put back: ``oklab``, ``scaled`` or ``ycbcr``; see
+            ``functional.colour_rules.restore_colour``. It does not change the luminance.
     """
 
     colour: str | None = None
@@ -46,12 +49,17 @@ class FusionOptions:
     resample: bool = False
     align: bool = False
     bits: Literal[8, 16] | None = None
+    colour_rule: ColourRule = "oklab"
 
     def __post_init__(self) -> None:
         if self.bits not in (None, 8, 16):
             raise FusionkitError(f"bits: expected 8 or 16, found {self.bits!r}")
         if self.stretch not in ("none", "minmax"):
             raise FusionkitError(f"stretch: expected none or minmax, found {self.stretch!r}")
+        if self.colour_rule not in COLOUR_RULES:
+            raise FusionkitError(
+                f"colour_rule: expected {', '.join(COLOUR_RULES)}, found {self.colour_rule!r}"
+            )
 
     def check_modalities(self, modalities: Iterable[str]) -> None:
         """Raise FusionkitError if the colour is to come from a source that does not exist.

@@ -9,8 +9,9 @@ import torch
 from pydantic import Field
 
 from fusionkit.errors import FusionkitError
-from fusionkit.functional.colour import join_chroma
+from fusionkit.functional.colour_rules import ColourRule
 from fusionkit.functional.stretching import Stretch, stretched
+from fusionkit.inference.colour import restore_sample_colour
 from fusionkit.inference.inference_form import inference_form
 from fusionkit.inference.parallel import cores, in_parallel
 from fusionkit.inference.runner import NetworkRunner
@@ -37,6 +38,8 @@ class Fuse(Stage):
         stretch: ``minmax`` stretches each luminance that the trained backbone fuses to the full
             range, as EMMA's official script does. This changes EN, SD, SF and AG.
         limit: Largest number of pairs.
+        colour_rule: How the colour is put back into ``fused/ID.png``: ``oklab``, ``scaled`` or
+            ``ycbcr``. It does not change the images that are scored.
         symmetrize: Average the trained backbone over a group, so that fusing commutes with it
             exactly: ``reflect`` (4 passes) or ``d4`` (8 passes).
 
@@ -54,11 +57,13 @@ class Fuse(Stage):
         stretch: Stretch = "none",
         limit: Annotated[int, Field(ge=1)] | None = None,
         symmetrize: Symmetry = "none",
+        colour_rule: ColourRule = "oklab",
     ):
         self.baselines = baselines
         self.stretch: Stretch = stretch
         self.limit = limit
         self.symmetrize: Symmetry = symmetrize
+        self.colour_rule: ColourRule = colour_rule
 
     def requires(self, run: RunContext) -> tuple[str, ...]:
         """Require a trained backbone, unless the backbone has no weights."""
@@ -92,13 +97,20 @@ class Fuse(Stage):
                 fused = runner.fuse(sample)
                 if runner is backbone:
                     fused = stretched(fused, self.stretch)
-                    _write_colour(run, sample, fused)
+                    self._write_colour(run, sample, fused)
                 _write_grey(run, sample, method, fused)
 
         with ProgressBar("fuse", len(indices)) as bar:
             # Samples are read by this thread, because a data set need not be safe for several.
             for _ in in_parallel(fuse, (dataset[index] for index in indices), workers):
                 bar.step()
+
+    def _write_colour(self, run: RunContext, sample: Sample, fused: torch.Tensor) -> None:
+        image = restore_sample_colour(sample, fused, self.colour_rule)
+        pixels = image[0] if len(image) == 1 else image.movedim(0, -1)
+        write_image(
+            run.folder / "fused" / f"{sample.id}.png", from_float(pixels.numpy(), _dtype(sample))
+        )
 
     def _build_baselines(self, run: RunContext) -> list[Backbone]:
         if self.baselines is not None:
@@ -118,15 +130,6 @@ def _make_empty_folders(run: RunContext, methods: list[str]) -> None:
 def _write_grey(run: RunContext, sample: Sample, method: str, fused: torch.Tensor) -> None:
     path = run.folder / "grey" / method / f"{sample.id}.png"
     write_image(path, from_float(fused[0].numpy(), _dtype(sample)))
-
-
-def _write_colour(run: RunContext, sample: Sample, fused: torch.Tensor) -> None:
-    pixels = fused[0]
-    if sample.chroma is not None:
-        pixels = join_chroma(fused, sample.chroma).movedim(0, -1)
-    write_image(
-        run.folder / "fused" / f"{sample.id}.png", from_float(pixels.numpy(), _dtype(sample))
-    )
 
 
 def _dtype(sample: Sample) -> str:

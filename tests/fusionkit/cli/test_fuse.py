@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -42,6 +43,18 @@ def test_single_files_and_a_saved_model(fusionkit, pairs):
     grey = np.asarray(Image.open(pairs / "y.png"))
     assert grey.shape == (50, 67)
     assert (grey.min(), grey.max()) == (0, 255)
+
+
+def test_colour_rules_differ_in_colour_but_not_in_luminance(fusionkit, pairs, sources):
+    results = []
+    for rule in ("oklab", "ycbcr"):
+        out = pairs / rule
+        options = ("-o", out, "--backbone", "max", "--colour-rule", rule)
+        assert fusionkit("fuse", *sources, *options)[0] == 0
+        results.append(np.asarray(Image.open(sorted(out.glob("*.*g"))[0]).convert("RGB")))
+    assert not np.array_equal(*results)
+    first, second = (cv2.cvtColor(x, cv2.COLOR_RGB2GRAY).astype(int) for x in results)
+    assert np.abs(first - second).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from skimage.color import rgb2ycbcr
 import fusionkit as fk
 from fusionkit.api import fuse
 from fusionkit.errors import FusionkitError
+from fusionkit.functional.colour_rules import COLOUR_RULES
 from fusionkit.interfaces import Backbone, Images
 from fusionkit.io.images import write_image
 
@@ -77,12 +78,42 @@ def test_chroma_of_the_colour_source_is_put_back():
     # Weak colours and a middling brightness, so that no pixel needs its chroma scaled down.
     vi = (100 + 40 * picture(np.float32, 3)).astype(np.uint8)
     ir = (100 + 40 * picture(np.float32)).astype(np.uint8)
-    fused = fuse(Mean(), {"infrared": ir, "visible": vi})
+    fused = fuse(Mean(), {"infrared": ir, "visible": vi}, colour_rule="ycbcr")
     assert fused.shape == vi.shape
     grey = fuse(Mean(), {"infrared": ir, "visible": vi}, colour="none")
     assert grey.shape == ir.shape
     assert np.abs(rgb2ycbcr(fused)[..., 1:] - rgb2ycbcr(vi)[..., 1:]).max() < 1.0
     assert np.abs(cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY).astype(int) - grey).max() <= 1
+
+
+def test_colour_is_scaled_with_luminance_unless_told_otherwise():
+    dull = np.full((16, 16, 3), (80, 40, 20), np.uint8)
+    bright = np.full((16, 16), 150, np.uint8)
+    sources = {"infrared": bright, "camera": dull}
+    fused = fuse(Mean(), sources)
+    luma = cv2.cvtColor(dull, cv2.COLOR_RGB2GRAY).astype(int)
+    assert np.abs(cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY) - (luma + 150) / 2).max() <= 1.5
+    before, after, kept = (
+        cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[0, 0].astype(int)
+        for image in (dull, fused, fuse(Mean(), sources, colour_rule="ycbcr"))
+    )
+    assert abs(after[0] - before[0]) <= 2
+    assert kept[1] < after[1] <= before[1]
+    assert np.array_equal(fuse(Mean(), sources, colour_rule="oklab"), fused)
+    with pytest.raises(FusionkitError, match="found 'rgb'"):
+        fuse(Mean(), sources, colour_rule="rgb")
+
+
+@pytest.mark.parametrize("rule", COLOUR_RULES)
+def test_every_rule_gives_the_colour_source_back_where_its_luminance_is_fused(rule):
+    class Second(Mean):
+        def forward(self, sources):
+            return sources["visible"]
+
+    for dtype in (np.uint8, np.uint16):
+        vi = picture(dtype, 3)
+        fused = fuse(Second(), {"infrared": picture(dtype), "visible": vi}, colour_rule=rule)
+        assert np.abs(fused.astype(int) - vi).max() <= 1
 
 
 def test_the_colour_source_is_found():

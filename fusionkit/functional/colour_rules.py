@@ -1,0 +1,167 @@
+"""Rules that put the colour of a source back under the luminance of the fused image.
+
+All rules keep the fused luminance (BT.601), are pixel by pixel, and give the source back where the
+fused luminance equals its own.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fusionkit.functional.colour import join_chroma, luminance, split_chroma
+from fusionkit.functional.oklab import (
+    linear_to_srgb,
+    oklab_to_rgb,
+    rgb_to_oklab,
+    srgb_to_linear,
+)
+
+__all__ = ["COLOUR_RULES", "ColourRule", "restore_colour"]
+
+ColourRule = Literal["oklab", "scaled", "ycbcr"]
+
+COLOUR_RULES: tuple[ColourRule, ...] = ("oklab", "scaled", "ycbcr")
+
+_DARK = 0.1
+"""Luminance below which a source has more noise than colour. It damps the gain of dark pixels."""
+_NEUTRAL = 1 / 255
+"""Chroma up to which a pixel is grey, so that its hue is not seen."""
+_STEPS = 6
+"""Steps towards the saturation that fits; more of them change no 8-bit value by more than one."""
+_CHUNK = 1 << 14
+"""Pixels at a time, few enough for their values to stay in the CPU cache."""
+
+
+def restore_colour(
+    luma: Float[Tensor, "*b 1 h w"],
+    chroma: Float[Tensor, "*b 2 h w"],
+    source_luma: Float[Tensor, "*b 1 h w"],
+    rule: ColourRule = "oklab",
+) -> Float[Tensor, "*b 3 h w"]:
+    """Return RGB in [0, 1] with the luminance of the fused image and the colour of a source.
+
+    Args:
+        luma: Luminance of the fused image; values outside [0, 1] are clipped.
+        chroma: Cb and Cr in [0, 1] of the source.
+        source_luma: Luminance of the source in [0, 1].
+        rule: ``ycbcr`` leaves Cb and Cr as they are, as most papers do. A colour pales if the pixel
+            becomes brighter and is exaggerated if it becomes darker. ``scaled`` scales Cb and Cr
+            with the luminance, which keeps hue and saturation, as a longer exposure would. The
+            gain of dark pixels is damped, because their colour is mostly noise. ``oklab`` does the
+            same at constant hue of OKLab: where a bright pixel must be paler, blue becomes light
+            blue instead of lavender. In all rules a colour that does not fit into RGB at
+            its luminance loses saturation.
+
+    Example:
+        >>> red = torch.tensor([0.4, 0.1, 0.1]).view(3, 1, 1)
+        >>> luma, chroma = split_chroma(red)
+        >>> for rule in COLOUR_RULES:
+        ...     rgb = restore_colour(2 * luma, chroma, luma, rule)
+        ...     print(rule, [round(x, 2) for x in rgb.flatten().tolist()])
+        oklab [0.73, 0.23, 0.22]
+        scaled [0.73, 0.23, 0.23]
+        ycbcr [0.59, 0.29, 0.29]
+    """
+    luma = luma.clamp(0, 1)
+    if rule == "ycbcr":
+        return join_chroma(luma, chroma)
+    # A luminance of 0 has no colour to scale; the limit avoids 0 / 0.
+    gain = luma / source_luma.clamp_min(1e-6)
+    gain = torch.where(gain > 1, (luma + _DARK) / (source_luma + _DARK), gain)
+    rgb = join_chroma(luma, 0.5 + gain * (chroma - 0.5))
+    if rule == "scaled":
+        return rgb
+    # Greys and pixels that become darker are the same by both rules.
+    has_colour = (chroma - 0.5).abs().amax(-3) > _NEUTRAL
+    chosen = has_colour & (luma > source_luma).squeeze(-3)
+    old, new, gain = (_pixels(x, chosen) for x in (source_luma, luma, gain))
+    source = _pixels(join_chroma(source_luma, chroma), chosen)
+    wanted = new + gain * (source - old)
+    size = _CHUNK if luma.is_cpu else max(1, new.shape[1])
+    chunks = zip(source.split(size, 1), new.split(size, 1), wanted.split(size, 1), strict=True)
+    rgb.movedim(-3, 0)[:, chosen] = torch.cat([_keep_hue(*chunk) for chunk in chunks], dim=1)
+    return rgb
+
+
+def _pixels(image: Tensor, chosen: Tensor) -> Tensor:
+    """Return (c, n) values of the chosen pixels of (..., c, h, w)."""
+    return image.movedim(-3, 0)[:, chosen]
+
+
+def _keep_hue(
+    source: Float[Tensor, "3 n"], luma: Float[Tensor, "1 n"], wanted: Float[Tensor, "3 n"]
+) -> Float[Tensor, "3 n"]:
+    """Return RGB with the hue of ``source`` and the saturation of ``wanted``, as far as it fits.
+
+    Scaling light changes neither hue nor saturation (chroma through lightness) of OKLab, so all
+    colours are compared at the scale where their largest channel is 1.
+
+    Args:
+        source: RGB in [0, 1].
+        luma: Luminance of the result.
+        wanted: RGB with luminance ``luma``; channels may exceed 1.
+    """
+    hue, _ = _hue_and_saturation(source)
+    _, most = _hue_and_saturation(wanted)
+    # The more saturated the brightest colour of a hue is, the darker it is. Where it would be
+    # darker than the result, find the saturation at which both are equal.
+    over = (_luminance(_brightest(hue, most)) < luma).squeeze(0)
+    most[:, over] = _find_saturation(hue[:, over], luma[:, over], most[:, over])
+    bright = _brightest(hue, most)
+    # Scaling sRGB values instead of light is the same but for the darkest colours.
+    rgb = bright * (luma / _luminance(bright).clamp_min(1e-6))
+    # The saturation is found but for a small rest, which can leave a channel just above 1.
+    _, chroma = split_chroma(rgb[..., None])
+    assert chroma is not None
+    return join_chroma(luma[..., None], chroma)[..., 0]
+
+
+def _find_saturation(
+    hue: Float[Tensor, "2 n"], luma: Float[Tensor, "1 n"], high: Float[Tensor, "1 n"]
+) -> Float[Tensor, "1 n"]:
+    """Return the saturation at which the brightest colour has this luminance.
+
+    This is the Illinois variant of regula falsi: each step takes the root of the line through both
+    ends, and halves the value at an end that stays twice.
+
+    Args:
+        hue: Unit vectors.
+        luma: Luminance in [0, 1].
+        high: A saturation that is too dark; 0 is too bright.
+    """
+    low, above, below = torch.zeros_like(high), 1 - luma, _luminance(_brightest(hue, high)) - luma
+    middle = high
+    for _ in range(_STEPS):
+        middle = (low * below - high * above) / (below - above)
+        found = _luminance(_brightest(hue, middle)) - luma
+        bright = found >= 0
+        low, high = torch.where(bright, middle, low), torch.where(bright, high, middle)
+        above, below = (
+            torch.where(bright, found, above / 2),
+            torch.where(bright, below / 2, found),
+        )
+    return middle
+
+
+def _hue_and_saturation(rgb: Float[Tensor, "3 n"]) -> tuple[Tensor, Tensor]:
+    """Return hue as a unit vector (2, n), and chroma through lightness (1, n)."""
+    rgb = rgb.clamp_min(0)
+    lab = rgb_to_oklab(srgb_to_linear(rgb / rgb.amax(0, keepdim=True).clamp_min(1e-6)))
+    # The sum of squares, because torch.norm over a short axis takes most of the time of the rule.
+    chroma = (lab[1:2].square() + lab[2:].square()).sqrt()
+    return lab[1:] / chroma.clamp_min(1e-9), chroma / lab[:1].clamp_min(1e-6)
+
+
+def _brightest(hue: Float[Tensor, "2 n"], saturation: Float[Tensor, "1 n"]) -> Float[Tensor, "3 n"]:
+    """Return the RGB whose largest channel is 1."""
+    lab = torch.cat((torch.ones_like(saturation), hue * saturation))
+    light = oklab_to_rgb(lab).clamp_min(0)
+    return linear_to_srgb(light / light.amax(0, keepdim=True))
+
+
+def _luminance(rgb: Float[Tensor, "3 n"]) -> Float[Tensor, "1 n"]:
+    return luminance(rgb[..., None])[..., 0]
