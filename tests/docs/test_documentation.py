@@ -100,6 +100,16 @@ def test_the_pages_of_commands_are_those_of_the_help_texts():
     assert make == committed, "run python docs/make_command_pages.py"
 
 
+def test_a_default_of_zero_is_shown():
+    module = load("make_command_pages")
+    shown = {
+        default: module.row(module.Parameter("--seed N", "Random seed.", default, required=False))
+        for default in (0, None, "")
+    }
+    assert shown[0].endswith("| `0` |")
+    assert shown[None] == shown[""]
+
+
 def test_every_page_is_in_the_navigation_and_links_lead_somewhere():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for path in sorted(ROOT.glob("docs/**/*.md")):
@@ -122,15 +132,18 @@ def test_the_readme_is_what_the_package_does():
     assert recipe == {key: shipped[key] for key in recipe}
 
 
-def test_the_plugin_of_the_readme_is_a_plugin(tmp_path, monkeypatch):
+def test_the_plugin_of_the_readme_trains_and_passes_the_checks(tmp_path, monkeypatch):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (source,) = re.findall(r"```python\n# mine\.py\n(.+?)```", readme, re.DOTALL)
     (tmp_path / "mine.py").write_text(source)
-    changes = "backbone.width=8 data.train=4 data.val=1 data.size=48 stages.train-sensors.epochs=1"
-    command = f"run emma.yaml backbone.name=gate {changes} --plugin mine.py --out run"
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, command.split(), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
+    changes = "backbone.width=8 data.train=4 data.val=1 data.size=48 stages.train-sensors.epochs=1"
+    for command in (
+        f"run emma.yaml backbone.name=gate {changes} --plugin mine.py --out run",
+        "plugins check ./mine.py",
+    ):
+        result = CliRunner().invoke(app, command.split(), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
     assert (tmp_path / "run" / "report.html").is_file()
 
 
