@@ -161,7 +161,7 @@ def row(parameter: Parameter) -> str:
     """Return the row of an argument or an option."""
     if parameter.required:
         shown = "required"
-    elif parameter.default in (None, False, ""):
+    elif parameter.default is None or parameter.default is False or parameter.default == "":
         shown = ""
     else:
         shown = f"`{getattr(parameter.default, 'value', parameter.default)}`"
