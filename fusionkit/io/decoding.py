@@ -232,8 +232,13 @@ def _decoding(path: Path) -> Iterator[None]:
     try:
         with silence:
             yield
-    except (FusionkitError, MemoryError):
+    except FusionkitError:
         raise
+    except MemoryError:
+        raise FusionkitError(
+            f"{path}: there is not enough memory for its pixels; close other programs, or scale or "
+            f"crop the image"
+        ) from None
     except Image.DecompressionBombError as error:
         raise FusionkitError(
             f"{path}: {_short(error)}; convert it to TIFF, which is read at any size"

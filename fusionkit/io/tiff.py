@@ -81,7 +81,11 @@ class TiffPicture:
 
         Returns:
             (h, w) or (h, w, c) with up to four channels, of any type.
+
+        Raises:
+            FusionkitError: if the file does not hold the pixels that it claims.
         """
+        _check_data(self._page, self._path)
         if rows is None and columns is None:
             pixels = np.asarray(self._page.asarray())
             if self._page.axes == "SYX":  # colour planes one after the other
@@ -232,6 +236,21 @@ def _check_page(page: tifffile.TiffPage, path: Path) -> None:
         raise FusionkitError(
             f"{path}: expected colour of full resolution or JPEG compression, found YCbCr with "
             f"subsampled chroma; convert it to RGB first"
+        )
+
+
+def _check_data(page: tifffile.TiffPage, path: Path) -> None:
+    """Refuse a size that the data can't have, before memory is taken for it."""
+    expected = math.prod(page.chunked)
+    found = len(page.dataoffsets)
+    if page.is_final:
+        expected = page.nbytes
+        found = min(expected, page.parent.filehandle.size - page.dataoffsets[0])
+    if found < expected:
+        unit = "bytes" if page.is_final else "strips or tiles"
+        raise FusionkitError(
+            f"{path} is damaged or no image: {page.imagelength} x {page.imagewidth} pixels take "
+            f"{expected} {unit}, the file has {found}; get a new copy of it"
         )
 
 

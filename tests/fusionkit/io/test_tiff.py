@@ -310,3 +310,30 @@ assert not logging.getLogger("tifffile").filters
         check=False,
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("arguments", [{}, {"compression": "deflate", "rowsperstrip": 8}])
+@pytest.mark.parametrize("height", [73, 16_711_720])
+def test_a_height_that_the_file_can_not_have_costs_no_memory(tmp_path: Path, height, arguments):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(70, 90), photometric="minisblack", metadata=None, **arguments)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages.first.tags[257].overwrite(height, dtype="I")
+    tracemalloc.start()
+    for read in (read_image, lambda path: open_image(path).read_window(slice(0, 9), slice(0, 9))):
+        with pytest.raises(FusionkitError, match=r"a\.tif is damaged"):
+            read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e7
+
+
+def test_too_little_memory_is_said(tmp_path: Path, monkeypatch):
+    write_image(tmp_path / "a.tif", noise(70, 90))
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", fail)
+    with pytest.raises(FusionkitError, match=r"a\.tif: .*memory"):
+        read_image(tmp_path / "a.tif")
