@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal
 
@@ -10,13 +9,12 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from fusionkit.interfaces import Backbone, Images
 from fusionkit_classic.pointwise import stack
+from fusionkit_classic.strips import in_strips, padded, smooth, wins
 
-_STRIP = 2**20
-"""Pixels processed at a time: few enough for the CPU cache."""
+_BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
 
 
 class LaplacianPyramid(Backbone):
@@ -84,7 +82,7 @@ def fuse_details(
         if min(x.shape[-2:]) < 8:
             break
         coarse = downsample(x)
-        details.append(_in_strips(partial(_fused_rows, x, coarse), x))
+        details.append(in_strips(partial(_fused_rows, x, coarse), x))
         x = coarse
     return details, x
 
@@ -101,7 +99,7 @@ def recompose(details: list[Tensor], base: Tensor) -> Tensor:
     """
     x = base
     for level in reversed(details):
-        x = _in_strips(partial(_add_upsampled_rows, level, x, 1), level)
+        x = in_strips(partial(_add_upsampled_rows, level, x, 1), level)
     return x
 
 
@@ -113,20 +111,20 @@ def downsample(x: Tensor) -> Tensor:
     width = (x.shape[-1] + 1) // 2
 
     def rows(top: int, bottom: int) -> Tensor:
-        columns = _smooth(_padded(x, 2 * top - 2, 2 * bottom + 1, columns=2), -2, step=2)
+        columns = smooth(padded(x, 2 * top - 2, 2 * bottom + 1, columns=2), -2, _BINOMIAL, step=2)
         even, odd = columns[..., ::2].contiguous(), columns[..., 1::2].contiguous()
         left, centre, right = even.unfold(-1, width, 1).unbind(-2)
         total = (left + right).add_(centre, alpha=6)
         total.add_(odd[..., :width], alpha=4).add_(odd[..., 1 : width + 1], alpha=4)
         return total.mul_(1 / 256)
 
-    return _in_strips(rows, x[..., ::2, :])
+    return in_strips(rows, x[..., ::2, :])
 
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Insert zeros between the pixels and smooth with four times the weight (Burt's EXPAND)."""
     zero = x.new_zeros(()).expand(*x.shape[:-2], *size)
-    return _in_strips(partial(_add_upsampled_rows, zero, x, 1), zero)
+    return in_strips(partial(_add_upsampled_rows, zero, x, 1), zero)
 
 
 def _fused_rows(x: Tensor, coarse: Tensor, top: int, bottom: int) -> Tensor:
@@ -135,19 +133,8 @@ def _fused_rows(x: Tensor, coarse: Tensor, top: int, bottom: int) -> Tensor:
     first, last = max(0, top - 2), min(bottom + 2, height)
     level = _add_upsampled_rows(x, coarse, -1, first, last)
     value, *others = level[..., top - first : bottom - first, :]
-    with torch.no_grad():
-        magnitude, *rest = level.abs()
-        largest: Tensor | float = 0.0
-        wins = []
-        for other in rest:
-            # Smoothing is linear, so smooth the difference of two magnitudes, not both of them.
-            lead = other.sub_(magnitude)[None]
-            lead = _padded(lead, top - 2 - first, bottom + 2 - first, columns=2)
-            lead = _smooth(_smooth(lead, -2), -1)[0]
-            # In place, since torch is slow at comparisons that give bool.
-            wins.append(lead.clone().gt_(largest))
-            largest = lead.clamp_min_(largest)
-    for other, win in zip(others, wins, strict=True):
+    found = wins(level.detach().abs(), top - first, bottom - first, _BINOMIAL)
+    for other, win in zip(others, found, strict=True):
         # torch.where branches at every pixel, which is ten times slower on a CPU.
         value = torch.lerp(value, other, win)
     return value
@@ -159,7 +146,7 @@ def _add_upsampled_rows(x: Tensor, coarse: Tensor, sign: int, top: int, bottom: 
     # of pixels and 4 4 between them. Reflect before, so that pixels and zeros alternate beyond the
     # border as well.
     above = top // 2
-    wide = _woven(_padded(coarse, above - 1, (bottom + 1) // 2 + 1, columns=1), -1)
+    wide = _woven(padded(coarse, above - 1, (bottom + 1) // 2 + 1, columns=1), -1)
     total = _woven(wide, -2)[..., top - 2 * above : bottom - 2 * above, : x.shape[-1]]
     return torch.add(x[..., top:bottom, :], total, alpha=sign / 64)
 
@@ -175,30 +162,3 @@ def _woven(x: Tensor, dim: int) -> Tensor:
     pairs.select(dim, 0).copy_((before + after).add_(centre, alpha=6))
     pairs.select(dim, 1).copy_((centre + after).mul_(4))
     return result
-
-
-def _smooth(x: Tensor, dim: int, step: int = 1) -> Tensor:
-    """Return sums weighted by (1 4 6 4 1), at every ``step``-th inner place."""
-    a, b, c, d, e = x.unfold(dim, 5, step).unbind(-1)
-    return (a + e).add_(b, alpha=4).add_(d, alpha=4).add_(c, alpha=6)
-
-
-def _padded(x: Tensor, top: int, bottom: int, columns: int) -> Tensor:
-    """Return the rows from ``top`` to ``bottom`` and all columns, with reflected borders."""
-    height = x.shape[-2]
-    inside = x[..., max(0, top) : min(bottom, height), :]
-    padding = (columns, columns, max(0, -top), max(0, bottom - height))
-    return F.pad(inside, padding, mode="reflect")
-
-
-def _in_strips(rows: Callable[[int, int], Tensor], like: Tensor) -> Tensor:
-    """Join the results of ``rows(top, bottom)`` for strips that stay in the CPU cache.
-
-    Args:
-        rows: Returns the rows from an even ``top`` to ``bottom`` of the result.
-        like: Tensor of as many rows as the result.
-    """
-    height = like.shape[-2]
-    step = max(16, _STRIP * height // max(1, like.numel()) // 2 * 2)
-    strips = [rows(top, min(top + step, height)) for top in range(0, height, step)]
-    return strips[0] if len(strips) == 1 else torch.cat(strips, dim=-2)

@@ -13,7 +13,7 @@ import fusionkit as fk
 from fusionkit.errors import FusionkitError
 from fusionkit.functional import metrics
 from fusionkit.interfaces import Sample
-from fusionkit_classic import guided, pyramid, saliency, wavelet
+from fusionkit_classic import guided, pyramid, saliency, strips, wavelet
 
 FUSERS = ["average", "max", "laplacian-pyramid", "wavelet", "guided-filter", "saliency"]
 
@@ -119,9 +119,11 @@ def test_strips_leave_no_trace(monkeypatch):
     fusers = [
         fk.build("backbone", name="laplacian-pyramid"),
         fk.build("backbone", name="saliency", targets="near"),
+        fk.build("backbone", name="guided-filter", base_radius=20),
     ]
     whole = [fuser(sources) for fuser in fusers]
-    monkeypatch.setattr(pyramid, "_STRIP", 1)
+    monkeypatch.setattr(strips, "STRIP", 1)
+    monkeypatch.setattr(guided, "_STRIP", 1)
     for fuser, expected in zip(fusers, whole, strict=True):
         assert torch.allclose(fuser(sources), expected, atol=1e-6)
 
@@ -165,6 +167,27 @@ def test_guided_filter_matches_the_textbook_formula():
     expected = box(a) * i + box(box(p) - a * box(i))
     found = guided.guided_filter(guide, x, radius, eps)[0, 0].numpy()
     assert np.allclose(found, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("radius", [1, 4, 30])
+@pytest.mark.parametrize("size", [(21, 37), (9, 1), (1, 12)])
+def test_box_mean_matches_opencv(size, radius):
+    x = torch.rand(3, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    kernel = (2 * radius + 1, 2 * radius + 1)
+    options = {"normalize": False, "borderType": cv2.BORDER_CONSTANT}
+    count = cv2.boxFilter(np.ones(size), -1, kernel, **options).reshape(size)
+    found = guided.box_mean(x, radius)
+    for image, mean in zip(x.numpy(), found.numpy(), strict=True):
+        total = cv2.boxFilter(image, -1, kernel, **options).reshape(size)
+        assert np.allclose(mean, total / count, atol=1e-12)
+
+
+def test_running_sums_keep_their_precision_in_a_large_image():
+    x = torch.rand(1, 700, 900, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    corner = guided.box_mean(x[..., -60:, -60:], 7)
+    assert torch.allclose(
+        guided.box_mean(x, 7)[..., -50:, -50:], corner[..., -50:, -50:], atol=1e-12
+    )
 
 
 def test_histogram_contrast_is_the_mean_difference_to_all_pixels():
