@@ -12,6 +12,9 @@ from fusionkit.interfaces import Sample
 def fused_rgb(sample: Sample) -> Float[Tensor, "3 h w"]:
     """Return the fused image in [0, 1]: in colour if the sample has chroma, else grey.
 
+    The chroma is put back unchanged (``ycbcr``), because published results were trained on such
+    images; people get another rule by default.
+
     Example:
         >>> import torch
         >>> fused_rgb(Sample("a", {"fused": torch.rand(1, 4, 6)})).shape
