@@ -49,7 +49,7 @@ def _pair(network: UFuser, size: tuple[int, int]) -> Images:
 def _compare(network: UFuser, fast: torch.nn.Module, size: tuple[int, int]) -> list[Row]:
     pair, pixels = _pair(network, size), size[0] * size[1] / 1e6
     forms = {"fast": lambda: fast(pair), "plain": lambda: network(pair)}
-    seconds = time_in_turn(forms, rounds=5 if pixels < 1 else 2)
+    seconds = time_in_turn(forms, rounds=5 if pixels < 1 else 1)
     what = f"fuse {size[1]}x{size[0]}, per megapixel"
     return [Row(what, seconds["fast"] / pixels, "s", PLAIN, seconds["plain"] / pixels)]
 

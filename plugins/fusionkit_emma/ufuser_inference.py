@@ -33,7 +33,7 @@ from fusionkit_emma.restormer import RestormerCNNBlock
 if TYPE_CHECKING:
     from fusionkit_emma.ufuser import UFuser
 
-STRIP_BYTES = {"cpu": 4 << 20}
+STRIP_BYTES = {"cpu": 3 << 20}
 """Bytes of one activation of a strip; other devices than the CPU get ``OTHER_STRIP_BYTES``."""
 
 OTHER_STRIP_BYTES = 256 << 20
@@ -43,6 +43,9 @@ LEAST_ROWS = 32
 
 EPS = 1e-5
 """Added to variances by the normalisation."""
+
+GROUP = 8
+"""Channels per group where that many make a convolution in groups faster than a full one."""
 
 HALO = 7
 """Rows above and below a strip that a block needs: one for each 3x3 convolution, and a spare."""
@@ -387,16 +390,21 @@ class _Global(nn.Module):
         if one_channel:
             self.fixed = _kernel(_after(project, qkv[2 * channels :]))
 
+        shift = weights["norm2.body.bias"]
+        scale = weights["norm2.body.weight"][:, None] * rotation.T
+        scale[:, 0] = 0
+        inwards = weights["mlp.project_in.weight"][..., 0, 0]
         pairs = _dense(weights["mlp.dwconv.weight"])
-        gated = _before(pairs, weights["mlp.project_in.weight"][..., 0, 0])
-        scale, shift = weights["norm2.body.weight"], weights["norm2.body.bias"]
-        gated, shifted = _before(gated, scale[:, None] * rotation.T), _before(gated, shift[:, None])
-        gated[:, :1] = 0
-        # Reflected borders see the shift as all pixels do, so it becomes a bias.
-        bias = shifted.sum(dim=(1, 2, 3))
-        for name, part in (("gate", slice(channels)), ("gated", slice(channels, None))):
-            _keep(self, name, gated[part])
-            _keep(self, f"{name}_bias", bias[part])
+        self.groups = channels // GROUP if channels % GROUP == 0 else 1
+        for name, own in (("gate", slice(channels)), ("gated", slice(channels, None))):
+            if self.groups > 1:
+                _keep(self, f"{name}_in", (inwards[own] @ scale)[..., None, None])
+                _keep(self, f"{name}_bias", inwards[own] @ shift)
+                _keep(self, name, _grouped(pairs[own, own], self.groups))
+            else:
+                _keep(self, name, _before(pairs[own], inwards @ scale))
+                # Reflected borders see the shift as all pixels do, so it becomes a bias.
+                _keep(self, f"{name}_bias", pairs[own].sum(dim=(2, 3)) @ inwards @ shift)
         _keep(self, "project_out", _after(rotation, weights["mlp.project_out.weight"]))
 
         squares = torch.full_like(rotation, 1 / channels)
@@ -464,10 +472,18 @@ class _Global(nn.Module):
             y = y.permute(0, 3, 1, 2)
         y = strip.reflect_(y.add_(strip.inner(x, 1)))
         normed = self._norm(y)
-        gate = strip.convolve(normed, self.get_buffer("gate"), self.get_buffer("gate_bias"))
-        gated = strip.convolve(normed, self.get_buffer("gated"), self.get_buffer("gated_bias"))
-        out = _mix(F.gelu(gate).mul_(gated), self.get_buffer("project_out"))
+        gate = F.gelu(self._feed("gate", strip, normed))
+        gated = gate.mul_(self._feed("gated", strip, normed))
+        out = _mix(gated, self.get_buffer("project_out"))
         return strip.reflect_(out.add_(strip.inner(y, 1)))
+
+    def _feed(self, name: str, strip: _Strip, x: Tensor) -> Tensor:
+        """Apply the first layers of the feed-forward part that give ``gate`` or ``gated``."""
+        kernel, bias = self.get_buffer(name), self.get_buffer(f"{name}_bias")
+        if self.groups == 1:
+            return strip.convolve(x, kernel, bias)
+        x = _mix(x, self.get_buffer(f"{name}_in"), bias)
+        return strip.inner(F.conv2d(x, kernel, padding=1, groups=self.groups), 1)
 
     def _norm(self, x: Tensor) -> Tensor:
         """Divide by the standard deviation of the channels; the first, their mean, is ignored."""
@@ -551,3 +567,9 @@ def _dense(grouped: Float[Tensor, "c 2 3 3"]) -> Float[Tensor, "c c 3 3"]:
         first = channel // 2 * 2
         dense[channel, first : first + 2] = grouped[channel]
     return dense
+
+
+def _grouped(kernel: Float[Tensor, "c c 3 3"], groups: int) -> Float[Tensor, "c g 3 3"]:
+    """Return the kernel of a convolution in groups, from a full kernel that is zero elsewhere."""
+    parts = [part.chunk(groups, dim=1)[at] for at, part in enumerate(kernel.chunk(groups))]
+    return torch.cat(parts)
