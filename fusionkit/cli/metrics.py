@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fusionkit.cli.app import app
 from fusionkit.cli.options import PluginFiles, Sources, parse_sources
 from fusionkit.errors import FusionkitError
+
+if TYPE_CHECKING:
+    from fusionkit.inference.failures import Failure
 
 logger = logging.getLogger("fusionkit")
 
@@ -45,6 +49,9 @@ def metrics(
             help="File for the scores of each image. By default standard output.",
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first image that can't be scored.")
+    ] = False,
     plugin_files: PluginFiles = None,
 ) -> None:
     """Score fused images against their sources.
@@ -52,6 +59,9 @@ def metrics(
     The command prints the scores of each image as CSV (image, metric, value) on standard output,
     and a table of means and standard deviations on standard error. Published codes define the
     same metrics in different ways; a profile names the code to follow.
+
+    An image that can't be scored has no rows. The reason is reported at the end, the others are
+    scored, and the exit code is 2.
 
     Example:
 
@@ -62,7 +72,8 @@ def metrics(
     from rich.console import Console
     from rich.table import Table
 
-    from fusionkit.evaluation.scores import means, metrics_of, score_folders, to_csv
+    from fusionkit.evaluation.scores import Score, means, metrics_of, score_folders, to_csv
+    from fusionkit.inference.failures import Failure
     from fusionkit.io.atomic_write import make_folder, write_text
     from fusionkit.io.images import list_images
     from fusionkit.progress import ProgressBar
@@ -75,14 +86,20 @@ def metrics(
                 "--compare-profiles shows all metrics of all profiles; "
                 "leave out --profile and --metric"
             )
-        _compare_profiles(fused, sources, csv)
+        _compare_profiles(fused, sources, csv, strict)
         return
     profile = profile or "cddfuse"
     chosen = metrics_of(load_installed_plugins().registry, profile, metric)
     if csv is not None:
         make_folder(csv.parent)
+    scores: list[Score] = []
+    failures: list[Failure] = []
     with ProgressBar("scoring", len(list_images(fused))) as bar:
-        scores = score_folders(fused, sources, chosen, bar)
+        for result in score_folders(fused, sources, chosen, bar, strict):
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                scores += result
     if csv is None:
         sys.stdout.write(to_csv(scores))
     else:
@@ -94,9 +111,22 @@ def metrics(
     for name, (mean, spread) in means(scores).items():
         table.add_row(name, f"{mean:.4f}", f"{spread:.4f}", better[name])
     Console(stderr=True).print(table)
+    _report(failures)
 
 
-def _compare_profiles(fused: Path, sources: dict[str, Path], csv: Path | None) -> None:
+def _report(failures: Sequence[Failure]) -> None:
+    """Log what could not be scored, and exit with code 2 if there is anything."""
+    if not failures:
+        return
+    logger.error("%d image%s could not be scored:", len(failures), "s"[: len(failures) > 1])
+    for failure in failures:
+        logger.error("%s: %s", failure.files[0], failure.reason)
+    raise typer.Exit(2)
+
+
+def _compare_profiles(
+    fused: Path, sources: dict[str, Path], csv: Path | None, strict: bool
+) -> None:
     import io
     from csv import writer
 
@@ -109,7 +139,7 @@ def _compare_profiles(fused: Path, sources: dict[str, Path], csv: Path | None) -
 
     if csv is not None:
         make_folder(csv.parent)
-    comparison = compare_profiles(load_installed_plugins().registry, fused, sources)
+    comparison = compare_profiles(load_installed_plugins().registry, fused, sources, strict)
     if csv is not None:
         text = io.StringIO()
         lines = writer(text, lineterminator="\n")
@@ -128,3 +158,4 @@ def _compare_profiles(fused: Path, sources: dict[str, Path], csv: Path | None) -
     Console().print(table)
     for note in comparison.notes:
         logger.info(note)
+    _report(comparison.failures)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional.colour import grey_u8
+from fusionkit.inference.failures import Failure
 from fusionkit.interfaces import Metric
 from fusionkit.io.images import OpenedImage, list_images, open_image, to_float
 from fusionkit.progress import Progress, SilentProgress
@@ -40,6 +43,9 @@ __all__ = [
     "to_csv",
 ]
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
 
 @dataclass(frozen=True)
 class Score:
@@ -61,43 +67,72 @@ def score_folders(
     sources: Mapping[str, Path],
     metrics: Sequence[Metric],
     progress: Progress | None = None,
-) -> list[Score]:
+    strict: bool = False,
+) -> Iterator[list[Score] | Failure]:
     """Score every image of a folder against the sources of the same file stem.
+
+    The images are scored in as many threads as PyTorch may use, a few at a time, so that memory
+    does not grow with the folder.
 
     Args:
         fused: Folder of fused images.
         sources: Modality name -> folder. Images without a fused image of their stem are ignored.
         metrics: The metrics to compute.
         progress: Receives a step for each image.
+        strict: Whether to raise for the first image that can't be scored.
+
+    Yields:
+        The scores of each image, or why it could not be scored, in the order of the names.
 
     Raises:
-        FusionkitError: if a fused image has no source, or a source has another size.
-
-    Example:
-        >>> import tempfile
-        >>> from fusionkit.io.images import write_image
-        >>> image = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_image(Path(folder, "street.png"), image)
-        ...     sources = {"visible": Path(folder)}
-        ...     score_folders(Path(folder), sources, installed_metrics("cddfuse", ["EN"]))
-        [Score(image='street', metric='EN', value=8.0)]
+        FusionkitError: if a folder can't be read, no fused image has a source, or ``strict`` and
+            an image can't be scored.
     """
     progress = progress or SilentProgress()
     images = list_images(fused)
     folders = {modality: list_images(folder) for modality, folder in sources.items()}
     for modality, found in folders.items():
-        if missing := [stem for stem in images if stem not in found]:
+        if images and not images.keys() & found.keys():
             raise FusionkitError(
-                f"{len(missing)} of the {len(images)} fused images in {fused} have no {modality} "
-                f"source in {sources[modality]}: {', '.join(missing[:10])}"
+                f"expected {modality} images in {sources[modality]} with the names of the fused "
+                f"images in {fused}, found none (fused: {', '.join(list(images)[:5])}; "
+                f"{modality}: {', '.join(list(found)[:5]) or 'no image'})"
             )
-    scores = []
-    for stem, path in images.items():
-        paths = {modality: found[stem] for modality, found in folders.items()}
-        scores += score_files(stem, path, paths, metrics)
+
+    def score(stem: str) -> list[Score] | Failure:
+        paths = {m: found[stem] for m, found in folders.items() if stem in found}
+        try:
+            if missing := [m for m in folders if m not in paths]:
+                raise FusionkitError(
+                    f"{images[stem]} has no {missing[0]} source in {sources[missing[0]]}"
+                )
+            return score_files(stem, images[stem], paths, metrics)
+        except FusionkitError as error:
+            if strict:
+                raise
+            return Failure(stem, (images[stem], *paths.values()), str(error))
+
+    for result in _in_threads(score, images):
+        yield result
         progress.step()
-    return scores
+
+
+def _in_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+    """Map in threads, in order; at most two items for each thread are ahead of the caller."""
+    workers = torch.get_num_threads()
+    # The threads share out images instead of the pixels of one image.
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting: deque[Future[_R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def score_files(
@@ -197,14 +232,16 @@ class ProfileComparison:
     Attributes:
         scores: Profile -> scores.
         notes: A line for each metric that was left out because it refuses the images.
+        failures: Images that could not be scored.
     """
 
     scores: Mapping[str, list[Score]]
     notes: Sequence[str]
+    failures: Sequence[Failure]
 
 
 def compare_profiles(
-    registry: Registry, fused: Path, sources: Mapping[str, Path]
+    registry: Registry, fused: Path, sources: Mapping[str, Path], strict: bool = False
 ) -> ProfileComparison:
     """Score a folder under every profile that an installed metric is defined in.
 
@@ -212,37 +249,36 @@ def compare_profiles(
         registry: The installed components.
         fused: Folder of fused images.
         sources: Modality name -> folder.
+        strict: Whether to raise for the first image that can't be scored.
 
     Raises:
-        FusionkitError: if a fused image has no source, or a source has another size.
-
-    Example:
-        >>> import tempfile
-        >>> from fusionkit.io.images import write_image
-        >>> registry = load_installed_plugins().registry
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_image(Path(folder, "a.png"), np.eye(192, dtype=np.uint8))
-        ...     sources = {"infrared": Path(folder), "visible": Path(folder)}
-        ...     found = compare_profiles(registry, Path(folder), sources)
-        >>> "cddfuse" in found.scores
-        True
+        FusionkitError: if a folder can't be read, no fused image has a source, or ``strict`` and
+            an image can't be scored.
     """
     classes: list[Any] = [entry.cls for entry in registry if entry.cls.kind == "metric"]
     scores: dict[str, list[Score]] = {}
+    failures: dict[str, Failure] = {}
     notes = []
     for profile in dict.fromkeys(p for cls in classes for p in cls.profiles):
         scores[profile] = []
-        for cls in classes:
-            if profile not in cls.profiles:
+        defined = [cls for cls in classes if profile in cls.profiles]
+        metrics = [_metric(registry, cls.name, profile) for cls in defined if cls.by_default]
+        for result in score_folders(fused, sources, metrics, strict=strict):
+            if isinstance(result, Failure):
+                failures[result.id] = result
+            else:
+                scores[profile] += result
+        # A metric that refuses common sizes must not take the others with it.
+        for cls in defined:
+            if cls.by_default:
                 continue
-            metric = _metric(registry, cls.name, profile)
-            try:
-                scores[profile] += score_folders(fused, sources, [metric])
-            except FusionkitError as error:
-                if metric.by_default:
-                    raise
-                notes.append(f"{profile}: {metric.name} left out: {error}")
-    return ProfileComparison(scores, notes)
+            own = list(score_folders(fused, sources, [_metric(registry, cls.name, profile)]))
+            refused = [r for r in own if isinstance(r, Failure) and r.id not in failures]
+            if refused:
+                notes.append(f"{profile}: {cls.name} left out: {refused[0].reason}")
+            else:
+                scores[profile] += [s for r in own if not isinstance(r, Failure) for s in r]
+    return ProfileComparison(scores, notes, list(failures.values()))
 
 
 def means(scores: Sequence[Score]) -> dict[str, tuple[float, float]]:

@@ -63,6 +63,48 @@ def test_profiles_side_by_side(fusionkit, pairs, sources, tmp_path):
     assert "--profile" in messages
 
 
+@pytest.fixture
+def damaged(pairs):
+    """Three fused images: ``a`` can be scored, ``b`` is truncated, ``c`` has no source."""
+    folder = pairs / "fused"
+    folder.mkdir()
+    for name in "abc":
+        pixels = (pairs / "vi" / "a.png").read_bytes()
+        (folder / f"{name}.png").write_bytes(pixels[: 400 if name == "b" else None])
+    return folder
+
+
+@pytest.mark.parametrize("options", [(), ("--compare-profiles",)])
+def test_a_bad_image_does_not_lose_the_folder(fusionkit, damaged, sources, tmp_path, options):
+    table = tmp_path / "scores.csv"
+    code, _, messages = fusionkit("metrics", "--fused", damaged, *sources, *options, "--csv", table)
+    assert code == 2
+    assert {row["image"] for row in csv.DictReader(table.read_text().splitlines())} == {"a"}
+    assert str(damaged / "b.png") in messages
+    assert str(damaged / "c.png") in messages
+
+
+@pytest.mark.parametrize("options", [(), ("--compare-profiles",)])
+def test_strict_stops_at_the_first_bad_image(fusionkit, damaged, sources, tmp_path, options):
+    table = tmp_path / "scores.csv"
+    code, _, messages = fusionkit(
+        "metrics", "--fused", damaged, *sources, *options, "--csv", table, "--strict"
+    )
+    assert code == 2
+    assert not table.exists()
+    assert str(damaged / "b.png") in messages
+    assert str(damaged / "c.png") not in messages
+
+
+def test_folders_without_a_common_name_are_refused(fusionkit, pairs, sources):
+    (pairs / "other").mkdir()
+    (pairs / "vi" / "a.png").rename(pairs / "other" / "z.png")
+    code, out, messages = fusionkit("metrics", "--fused", pairs / "other", *sources)
+    assert code == 2
+    assert out == ""
+    assert "z" in messages
+
+
 def test_audit(fusionkit, pairs, sources):
     common = (*sources, "--count", "2", "-o", pairs / "audit")
     code, out, said = fusionkit("audit", "--backbone", "average", *common)
