@@ -112,7 +112,7 @@ def fuse(
         typer.Option(
             metavar="FORMAT",
             help="File format of the results in a folder, such as `png`, `jpg` or `tif`. By "
-            "default that of the source in colour, with PNG for JPEG.",
+            "default that of the source in colour, with PNG for JPEG and AVIF.",
         ),
     ] = None,
     quality: Annotated[

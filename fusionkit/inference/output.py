@@ -25,8 +25,8 @@ class OutputFormat:
 
     Attributes:
         suffix: Such as ``.png``. By default it is that of the source that gives the result its
-            colour and depth, but PNG for JPEG: compressing a second time would cost quality and
-            change every score.
+            colour and depth, but PNG for JPEG and AVIF: compressing a second time would cost
+            quality and change every score.
         quality: Quality of formats that lose some, from 1 to 100; see ``write_image``.
 
     Raises:
@@ -137,8 +137,8 @@ class OutputFiles:
         return path
 
     def _suffix_for(self, source: Path) -> str:
-        jpeg = source.suffix.lower() in (".jpg", ".jpeg")
-        return self._format.suffix or (".png" if jpeg else source.suffix)
+        lossy = source.suffix.lower() in (".jpg", ".jpeg", ".avif")
+        return self._format.suffix or (".png" if lossy else source.suffix)
 
     def _check_apart(self, pair: PairFiles, source: Path) -> None:
         if self.is_file and self._out.resolve() == source.resolve():

@@ -9,13 +9,24 @@ from pathlib import Path
 
 from PIL import Image, features
 
-__all__ = ["SUFFIXES", "TIFF", "has_avif", "is_tiff", "open_with_pillow", "read_exif"]
+__all__ = [
+    "SUFFIXES",
+    "TIFF",
+    "WITH_QUALITY",
+    "has_avif",
+    "is_tiff",
+    "open_with_pillow",
+    "read_exif",
+]
 
 TIFF = (".tif", ".tiff")
 """Suffixes of TIFF files."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF, ".bmp", ".webp", ".avif")
 """The file formats that can be read and written."""
+
+WITH_QUALITY = (".jpg", ".jpeg", ".avif", ".webp")
+"""The formats that may be written with a quality."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "AVIF")
 """All that Pillow may open. Its other formats start programs (EPS: Ghostscript) or are rare and

@@ -21,7 +21,7 @@ from fusionkit.io.decoding import (
     decode_window,
     read_header,
 )
-from fusionkit.io.formats import SUFFIXES, TIFF, has_avif
+from fusionkit.io.formats import SUFFIXES, TIFF, WITH_QUALITY, has_avif
 from fusionkit.io.metadata import Metadata, add_to_png
 from fusionkit.io.png import encode_png
 from fusionkit.io.tiff import write_tiff
@@ -48,7 +48,6 @@ ImageLike = str | os.PathLike[str] | Image.Image | NDArray[Any]
 
 _JPEG = (".jpg", ".jpeg")
 _EIGHT_BIT_ONLY = (*_JPEG, ".bmp", ".webp", ".avif")
-_WITH_QUALITY = (*_JPEG, ".webp", ".avif")
 _LARGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".avif": 65536}
 
 
@@ -249,10 +248,10 @@ def _check_pixels(path: Path, suffix: str, image: Array) -> None:
 def _check_quality(path: Path, suffix: str, quality: int | None) -> None:
     if quality is None:
         return
-    if suffix not in _WITH_QUALITY:
+    if suffix not in WITH_QUALITY:
         raise FusionkitError(
             f"{path}: {suffix} is written without loss and has no quality; leave it out, or write "
-            f"{', '.join(_WITH_QUALITY)}"
+            f"{', '.join(WITH_QUALITY)}"
         )
     if not 1 <= quality <= 100:
         raise FusionkitError(f"{path}: expected a quality of 1 to 100, found {quality}")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
@@ -83,6 +83,18 @@ def test_options_reach_every_file(sources, tmp_path: Path):
     assert (pixels.dtype, pixels.ndim, pixels.min(), pixels.max()) == (np.uint16, 2, 0, 65535)
     written = fuse(sources, tmp_path / "j", folder_options=FolderOptions(OutputFormat(".jpg")))
     assert [path.name for path in written] == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_no_image_is_compressed_with_loss_twice_unless_asked(sources, tmp_path: Path):
+    for source, folder in sources.items():
+        image = noise(np.uint8, 31, 40, *([3] if source == "visible" else []))
+        for path in folder.iterdir():
+            path.unlink()
+        for suffix in (".jpg", ".webp", *([".avif"] if features.check("avif") else [])):
+            write_image(folder / f"{suffix[1:]}{suffix}", image)
+    names = {path.stem: path.suffix for path in fuse(sources, tmp_path / "o")}
+    assert names.pop("avif", ".png") == ".png"
+    assert names == {"jpg": ".png", "webp": ".webp"}
 
 
 def test_one_pair_goes_to_a_file_or_into_a_folder(sources, tmp_path: Path):
