@@ -126,6 +126,14 @@ def fuse(
             help="Bits per channel of the results. By default as the source in colour has them.",
         ),
     ] = None,
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|SIZE",
+            help="Side in pixels of the tiles that large images are fused in. `auto` takes tiles "
+            "above 6 megapixels, or less where memory is short.",
+        ),
+    ] = "auto",
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.fp32,
     overwrite: Annotated[
@@ -178,6 +186,7 @@ def fuse(
         resample=True,
         align=align,
         bits=cast("Literal[8, 16] | None", bits),
+        tile=int(tile) if tile.isdigit() else cast("Literal['auto', 'off']", tile),
     )
     folder_options = FolderOptions(
         format=OutputFormat(None if format is None else f".{format.removeprefix('.')}", quality),

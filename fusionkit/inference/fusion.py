@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from fusionkit.errors import FusionkitError
-from fusionkit.functional.stretching import stretched
-from fusionkit.inference.colour import restore_sample_colour
+from fusionkit.inference.finishing import finished, fused_luminance
 from fusionkit.inference.preprocessing import PreprocessedPair, preprocess
 from fusionkit.inference.runner import NetworkRunner
 from fusionkit.inference.sources import FusionOptions, OpenedSources
+from fusionkit.inference.tiles import choose_tile, fuse_in_tiles
 from fusionkit.interfaces import Backbone
-from fusionkit.io.images import ImageLike, from_float
+from fusionkit.io.images import ImageLike
 from fusionkit.io.pairs import pair_images
 
 __all__ = ["fuse_images", "fuse_preprocessed"]
@@ -57,8 +55,11 @@ def fuse_images(
     """
     options = options or FusionOptions()
     pair = pair_images(images, name=name, resample=options.resample)
-    sources = OpenedSources([pair], options)
-    return fuse_preprocessed(NetworkRunner(model), preprocess(pair, sources), options)
+    sources, runner = OpenedSources([pair], options), NetworkRunner(model)
+    tile = choose_tile(model, pair, options)
+    if tile is not None:
+        return fuse_in_tiles(runner, pair, sources, tile).whole()
+    return fuse_preprocessed(runner, preprocess(pair, sources), options)
 
 
 def fuse_preprocessed(
@@ -83,15 +84,4 @@ def fuse_preprocessed(
         >>> float(fuse_preprocessed(average, scene, FusionOptions())[0, 0])
         0.5
     """
-    fused = runner.fuse(pair.sample)
-    if not fused.isfinite().all():
-        raise FusionkitError(
-            f"expected finite values from the backbone {runner.network.name!r}, found NaN or "
-            f"infinite ones for {pair.sample.id}; its weights are damaged or its training "
-            f"diverged, so use others"
-        )
-    fused = stretched(fused, options.stretch)
-    dtype = pair.dtype if options.bits is None else np.dtype(f"uint{options.bits}")
-    image = restore_sample_colour(pair.sample, fused, options.colour_rule)
-    pixels = image[0] if len(image) == 1 else image.movedim(0, -1)
-    return from_float(pixels.numpy(), dtype)
+    return finished(fused_luminance(runner, pair), pair, options)

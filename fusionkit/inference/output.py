@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fusionkit.errors import FusionkitError
+from fusionkit.inference.tiles import TiledImage
 from fusionkit.io.atomic_write import make_folder
+from fusionkit.io.formats import TIFF
 from fusionkit.io.images import SUFFIXES, write_image
 from fusionkit.io.listing import PairFiles
 from fusionkit.io.metadata import Metadata, read_metadata
+from fusionkit.io.tiff import write_rows
 
 __all__ = ["OutputFiles", "OutputFormat"]
 
@@ -125,15 +128,39 @@ class OutputFiles:
             FusionkitError: if the format can't hold the pixels, the file can't be written, or it is
                 a source.
         """
-        source = pair.paths[reference_modality]
+        path = self._path_of(pair, reference_modality)
+        metadata = _metadata(pair.paths[reference_modality], rgb=fused.ndim == 3)
+        write_image(path, fused, metadata, quality=self._format.quality)
+        return path
+
+    def write_bands(self, pair: PairFiles, image: TiledImage) -> Path:
+        """Write an image that comes in bands of rows; a TIFF is written as they come.
+
+        Args:
+            pair: The pair.
+            image: The image.
+
+        Returns:
+            The file, which appears whole or not at all.
+
+        Raises:
+            FusionkitError: as ``write``.
+        """
+        path = self._path_of(pair, image.reference_modality)
+        if path.suffix.lower() not in TIFF:
+            return self.write(pair, image.reference_modality, image.whole())
+        metadata = _metadata(pair.paths[image.reference_modality], rgb=len(image.shape) == 3)
+        write_rows(path, image.bands, shape=image.shape, dtype=image.dtype, metadata=metadata)
+        return path
+
+    def _path_of(self, pair: PairFiles, reference_modality: str) -> Path:
         path = self._out
         if not self.is_file:
-            path = self._out / (pair.id + self._suffix_for(source))
+            path = self._out / (pair.id + self._suffix_for(pair.paths[reference_modality]))
             if "/" in pair.id:
                 make_folder(path.parent)
         if path.parent.resolve() / path.name in self._sources:
             raise FusionkitError(f"the output {path} is one of the sources; name another folder")
-        write_image(path, fused, _metadata(source, rgb=fused.ndim == 3))
         return path
 
     def _suffix_for(self, source: Path) -> str:

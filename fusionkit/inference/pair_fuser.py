@@ -14,6 +14,7 @@ from fusionkit.inference.output import OutputFiles
 from fusionkit.inference.preprocessing import preprocess
 from fusionkit.inference.runner import NetworkRunner
 from fusionkit.inference.sources import FusionOptions, OpenedSources
+from fusionkit.inference.tiles import choose_tile, fuse_in_tiles
 from fusionkit.io.listing import PairFiles, many
 from fusionkit.io.pairs import open_pair
 
@@ -82,7 +83,13 @@ class PairFuser:
                 can't be written.
         """
         pair = open_pair(files, resample=self._options.resample)
-        scene = preprocess(pair, OpenedSources([pair], self._options, self._windows))
+        sources = OpenedSources([pair], self._options, self._windows)
+        tile = choose_tile(self._runner.network, pair, self._options)
+        if tile is not None:
+            tiled = fuse_in_tiles(self._runner, pair, sources, tile)
+            path = self._output.write_bands(files, tiled)
+            return FusedPair(path, pair.size, pair.sizes, {}, {})
+        scene = preprocess(pair, sources)
         fused = fuse_preprocessed(self._runner, scene, self._options)
         path = self._output.write(files, scene.reference_modality, fused)
         size = (fused.shape[0], fused.shape[1])

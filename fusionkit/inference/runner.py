@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fusionkit.functional.padding import pad_to_multiple
 from fusionkit.inference.devices import Precision, in_precision
 from fusionkit.inference.parallel import Turns
 from fusionkit.interfaces import Backbone, Sample
@@ -82,6 +85,30 @@ class NetworkRunner:
             with self._turns.take(alone=self._callers == 1 or pixels > _LARGE):
                 return self._run([sample])[0]
         return self._fuse_in_batch(_Request(sample))
+
+    def with_statistics_of(self, samples: Sequence[Sample]) -> NetworkRunner:
+        """Return a runner for parts of an image, if the network looks at the whole of it.
+
+        Args:
+            samples: Parts of the image, all of one size, that stand for the whole.
+
+        Returns:
+            A runner that shares the device with this one; this one if the network does not care.
+        """
+        images = {
+            name: torch.stack([sample.images[name] for sample in samples]).to(self._device)
+            for name in samples[0].images
+        }
+        padded = {
+            name: pad_to_multiple(image, self.network.stride) for name, image in images.items()
+        }
+        with self._turns.take(alone=True), in_precision(self._device, self._precision):
+            network = self.network.with_statistics_of(padded)
+        if network is self.network:
+            return self
+        other = copy.copy(self)
+        other.network = network.eval()
+        return other
 
     def _fuse_in_batch(self, request: _Request) -> Tensor:
         with self._list:

@@ -41,6 +41,9 @@ class FusionOptions:
             none has colour.
         colour_rule: How the colour is put back: ``oklab``, ``scaled`` or ``ycbcr``; see
             ``functional.colour_rules.restore_colour``. It does not change the luminance.
+        tile: Side in pixels of the tiles that large images are fused in, so that memory is bounded
+            by a tile; ``off`` fuses each image whole; ``auto`` takes tiles above six megapixels, or
+            less where memory is short.
     """
 
     colour: str | None = None
@@ -50,8 +53,11 @@ class FusionOptions:
     align: bool = False
     bits: Literal[8, 16] | None = None
     colour_rule: ColourRule = "oklab"
+    tile: int | Literal["auto", "off"] = "auto"
 
     def __post_init__(self) -> None:
+        if self.tile not in ("auto", "off") and not isinstance(self.tile, int):
+            raise FusionkitError(f"tile: expected auto, off or a number, found {self.tile!r}")
         if self.bits not in (None, 8, 16):
             raise FusionkitError(f"bits: expected 8 or 16, found {self.bits!r}")
         if self.stretch not in ("none", "minmax"):

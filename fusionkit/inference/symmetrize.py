@@ -41,6 +41,7 @@ class Symmetrized(Backbone):
     def __init__(self, backbone: Backbone, group: Literal["reflect", "d4"] = "d4"):
         super().__init__()
         self.backbone = backbone
+        self.group: Literal["reflect", "d4"] = group
         self.elements = D4 if group == "d4" else REFLECTIONS
         self.stride = backbone.stride
 
@@ -54,6 +55,11 @@ class Symmetrized(Backbone):
                 for element in self.elements
             ]
         ).mean(dim=0)
+
+    def with_statistics_of(self, sources: Images) -> Backbone:
+        """Return the average over the group of the network for parts of an image."""
+        fixed = self.backbone.with_statistics_of(sources)
+        return self if fixed is self.backbone else Symmetrized(fixed, self.group)
 
     def fuse(self, sample: Sample) -> Float[Tensor, "1 h w"]:
         """Fuse one sample of any size; the padding must be symmetric as well."""
