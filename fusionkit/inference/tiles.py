@@ -118,8 +118,8 @@ def fuse_in_tiles(
         >>> pair = pair_images({"mri": np.zeros((300, 400)), "pet": np.ones((300, 400))})
         >>> runner = NetworkRunner(fk.build("backbone", name="average"))
         >>> tiled = fuse_in_tiles(runner, pair, OpenedSources([pair], FusionOptions()), 256)
-        >>> tiled.shape, float(tiled.whole().min()), float(tiled.whole().max())
-        ((300, 400), 0.5, 0.5)
+        >>> tiled.shape, float(abs(tiled.whole() - 0.5).max()) < 1e-6
+        ((300, 400), True)
     """
     return _Tiling(runner, pair, sources, tile).image()
 
