@@ -22,7 +22,14 @@ FOLDER = Path(__file__).parent / "commands"
 
 SEE_ALSO = {
     "run": ["../configuration.md", "../method.md"],
-    "fuse": ["../folders.md", "../choosing.md", "../models.md", "../thermal.md", "../colour.md"],
+    "fuse": [
+        "../folders.md",
+        "../choosing.md",
+        "../models.md",
+        "../thermal.md",
+        "../colour.md",
+        "../video.md",
+    ],
     "metrics": ["../metrics.md"],
     "bench": ["../benchmarks.md", "../results/index.md"],
     "split": ["../benchmarks.md", "../datasets.md"],

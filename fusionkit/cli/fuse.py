@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -33,14 +34,15 @@ def fuse(
             "--out",
             "-o",
             metavar="PATH",
-            help="Folder for the fused images, or a file name to fuse one pair.",
+            help="Folder for the fused images, or a file name to fuse one pair or a video.",
         ),
     ],
     paths: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="[PATH]...",
-            help="Images or folders whose names tell their modalities, such as `ir.png vis.png`.",
+            help="Images, folders or videos whose names tell their modalities, such as "
+            "`ir.png vis.png`.",
         ),
     ] = None,
     source: Annotated[
@@ -48,7 +50,8 @@ def fuse(
         typer.Option(
             "--source",
             metavar="MODALITY=PATH",
-            help="Image or folder of one modality; repeat the option for each modality.",
+            help="Image, folder, video, camera or stream of one modality; repeat the option for "
+            "each modality.",
         ),
     ] = None,
     pair: Annotated[
@@ -117,7 +120,17 @@ def fuse(
     ] = None,
     quality: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="Quality of formats that lose some, such as JPEG."),
+        typer.Option(
+            min=1, max=100, help="Quality of formats that lose some, such as JPEG and videos."
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Frames per second of image sequences. By default those of the video beside them, "
+            "or 25.",
+        ),
     ] = None,
     bits: Annotated[
         int | None,
@@ -148,7 +161,7 @@ def fuse(
     ] = False,
     plugin_files: PluginFiles = None,
 ) -> None:
-    """Fuse images of one scene, or folders of them.
+    """Fuse images of one scene, folders of them, or videos.
 
     Images in folders are matched by file name. The fused images keep the size, the bit depth and
     the colour of the sources. Messages report what was done to the sources before fusing: windows,
@@ -158,26 +171,42 @@ def fuse(
     fused, and the exit code is 2. The command may be interrupted: started again, it skips what is
     done.
 
+    Videos, streams, cameras and image sequences (`frames/%06d.png`, or a folder if the output is a
+    video) give a video with the time stamps of the source in colour.
+
     Examples:
 
     ```bash
     fusionkit fuse ir.png vis.png -o fused.png
     fusionkit fuse --source infrared=ir/ --source visible=vi/ -o fused/
     fusionkit fuse photos/ --pair "{stem}_ir.png" "{stem}_vis.png" -o fused/
+    fusionkit fuse --source infrared=ir.mp4 --source visible=vi.mp4 -o fused.mp4
     ```
     """
-    from fusionkit.cli.sources import list_sources, rename_modalities
+    from fusionkit.cli.sources import find_videos, list_sources, rename_modalities
+    from fusionkit.errors import FusionkitError
     from fusionkit.inference.devices import choose_device
     from fusionkit.inference.folders import FolderOptions, fuse_files
     from fusionkit.inference.output import OutputFormat
     from fusionkit.inference.sources import FusionOptions
     from fusionkit.inference.symmetrize import symmetrized
+    from fusionkit.inference.video import VideoOptions, fuse_video
+    from fusionkit.io.listing import Listing
     from fusionkit.progress import ProgressBar
 
-    listing = list_sources(paths, source, pair, pairs, recursive=recursive)
+    videos = find_videos(paths, source, out)
+    if videos is not None and (pair or pairs or recursive or format):
+        raise FusionkitError(
+            "--pair, --pairs, --recursive and --format are for images, and these are videos; "
+            "leave them out"
+        )
+    listing = Listing(())
+    if videos is None:
+        listing = list_sources(paths, source, pair, pairs, recursive=recursive)
+    modalities = list(listing.pairs[0].paths if videos is None else videos)
     forms = "MODALITY=LOW:HIGH, MODALITY=LOW%:HIGH% or MODALITY=full"
     windows = parse_assignments("--window", window, forms)
-    network, names = choose_model(model, backbone, list(listing.pairs[0].paths), exact=exact)
+    network, names = choose_model(model, backbone, modalities, exact=exact)
     options = FusionOptions(
         colour=None if colour is None else names.get(colour, colour),
         colour_rule=colour_rule.value,
@@ -188,6 +217,23 @@ def fuse(
         bits=cast("Literal[8, 16] | None", bits),
         tile=int(tile) if tile.isdigit() else cast("Literal['auto', 'off']", tile),
     )
+    network = symmetrized(network, symmetrize.value)
+    if videos is not None:
+        video_options = VideoOptions(
+            quality=quality,
+            rate=None if fps is None else Fraction(fps).limit_denominator(1001),
+            strict=strict,
+            device=choose_device(device),
+            precision=precision.value,
+        )
+        named = {names[modality]: video for modality, video in videos.items()}
+        with ProgressBar("fusing") as bar:
+            made = fuse_video(network, named, out, options, video_options, progress=bar)
+        if made.interrupted:
+            raise typer.Exit(130)
+        if made.problems:
+            raise typer.Exit(2)
+        return
     folder_options = FolderOptions(
         format=OutputFormat(None if format is None else f".{format.removeprefix('.')}", quality),
         overwrite=overwrite,
@@ -195,7 +241,6 @@ def fuse(
         device=choose_device(device),
         precision=precision.value,
     )
-    network = symmetrized(network, symmetrize.value)
     listing = rename_modalities(listing, names)
     with ProgressBar("fusing") as bar:
         report = fuse_files(network, listing, out, options, folder_options, progress=bar)

@@ -1,4 +1,4 @@
-"""What `fuse` is asked to fuse: files or folders, with or without the names of their modalities."""
+"""What `fuse` is asked to fuse: images, folders or videos, with or without names of modalities."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from fusionkit.cli.options import parse_sources
+from fusionkit.cli.options import parse_assignments, parse_sources
 from fusionkit.errors import FusionkitError
 from fusionkit.io.listing import Listing, list_pairs, read_pair_table
+from fusionkit.io.video import is_video
+from fusionkit.io.video_writer import OUTPUT_SUFFIXES
 
-__all__ = ["list_sources", "rename_modalities"]
+__all__ = ["find_videos", "list_sources", "rename_modalities"]
 
 logger = logging.getLogger("fusionkit")
 
 
 def list_sources(
-    paths: list[Path] | None,
+    paths: list[str] | None,
     sources: list[str] | None,
     patterns: tuple[str, str] | None,
     table: Path | None,
@@ -46,8 +48,46 @@ def list_sources(
         if patterns is not None:
             raise FusionkitError("--pair needs folders, and --pairs names the files; give one")
         return read_pair_table(table)
-    named = parse_sources(sources) if sources else _guess(paths or [], patterns)
+    if sources:
+        return list_pairs(parse_sources(sources), recursive=recursive, patterns=patterns)
+    named = _guess([Path(path) for path in paths or []], patterns)
     return list_pairs(named, recursive=recursive, patterns=patterns)
+
+
+def find_videos(
+    paths: list[str] | None, sources: list[str] | None, out: Path
+) -> dict[str, str] | None:
+    """Return modality -> video, if a command line asks for a video; None if it asks for images.
+
+    A video is asked for if a source is one, or if the output is called like one; the sources may
+    then be image sequences too.
+
+    Args:
+        paths: Sources without names of modalities, which are guessed.
+        sources: ``MODALITY=SOURCE`` of each source.
+        out: The output.
+
+    Raises:
+        FusionkitError: if both or fewer than two sources are given, or no modalities can be
+            guessed.
+
+    Example:
+        >>> find_videos(None, ["ir=a.mp4", "vi=rtsp://camera/1"], Path("fused.mp4"))
+        {'ir': 'a.mp4', 'vi': 'rtsp://camera/1'}
+    """
+    named = parse_assignments("--source", sources, "MODALITY=SOURCE")
+    given = [*(paths or ()), *named.values()]
+    if not any(map(is_video, given)) and out.suffix.lower() not in OUTPUT_SUFFIXES:
+        return None
+    if (paths and sources) or len(given) < 2:
+        raise FusionkitError(
+            "expected two videos or image sequences, or --source for each modality; found "
+            f"{'both' if paths and sources else ', '.join(given) or 'none'}"
+        )
+    if named:
+        return named
+    by_path = {Path(path): path for path in given}
+    return {modality: by_path[path] for modality, path in _guess(list(by_path), None).items()}
 
 
 def rename_modalities(listing: Listing, names: dict[str, str]) -> Listing:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
-__all__ = ["Turns", "cores", "in_parallel"]
+__all__ = ["ReadAhead", "Turns", "cores", "in_order", "in_parallel"]
+
+_POLL = 0.2
+"""Seconds after which a waiting thread looks whether it was stopped."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -60,6 +64,109 @@ def in_parallel(
                 yield under_way.pop(future), future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[Result]:
+    """Yield the result for each item, in the order of the items; else as ``in_parallel``.
+
+    Args:
+        work: Called in a thread, on each item. An error of it is raised here.
+        items: What to work on; taken one by one.
+        workers: Number of threads.
+
+    Example:
+        >>> list(in_order(abs, [-3, -1, 2], workers=2))
+        [3, 1, 2]
+    """
+    queue = iter(items)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="fusionkit")
+    under_way: deque[Future[Result]] = deque()
+    try:
+        while True:
+            for item in islice(queue, 2 * workers - len(under_way)):
+                under_way.append(pool.submit(work, item))
+            if not under_way:
+                return
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class ReadAhead(Generic[Item]):
+    """Takes items from an iterator in a thread, some ahead of who needs them.
+
+    Args:
+        items: What to take; an error of it is raised by ``next``.
+        size: Number of items that may wait.
+        drop: Whether the oldest item is dropped if too many wait. By default the thread waits.
+
+    Attributes:
+        dropped: Number of items that were dropped.
+
+    Example:
+        >>> list(ReadAhead([1, 2, 3], size=2))
+        [1, 2, 3]
+    """
+
+    def __init__(self, items: Iterable[Item], size: int, *, drop: bool = False):
+        self._items, self._size, self._drop = items, size, drop
+        self._waiting: deque[Item] = deque()
+        self._change = threading.Condition()
+        self._ended = self._stopped = False
+        self._error: BaseException | None = None
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._take, name="fusionkit-read", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        with self._change:
+            while not (self._waiting or self._ended or self._stopped):
+                self._change.wait(_POLL)
+            if self._stopped or not self._waiting:
+                if self._error is not None and not self._stopped:
+                    raise self._error
+                raise StopIteration
+            item = self._waiting.popleft()
+            self._change.notify_all()
+            return item
+
+    def stop(self) -> None:
+        """Take no further items, and end the iteration; who waits for an item stops waiting."""
+        # A signal handler may call this while its own thread holds the lock, so it takes none.
+        self._stopped = True
+
+    def join(self, seconds: float) -> bool:
+        """Stop, wait for the thread, and return whether it has ended."""
+        self._stopped = True
+        with self._change:
+            self._change.notify_all()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _take(self) -> None:
+        try:
+            for item in self._items:
+                with self._change:
+                    if self._drop and len(self._waiting) >= self._size:
+                        self._waiting.popleft()
+                        self.dropped += 1
+                    while len(self._waiting) >= self._size and not self._stopped:
+                        self._change.wait(_POLL)
+                    if self._stopped:
+                        return
+                    self._waiting.append(item)
+                    self._change.notify_all()
+        except BaseException as error:
+            self._error = error
+        finally:
+            with self._change:
+                self._ended = True
+                self._change.notify_all()
 
 
 class Turns:

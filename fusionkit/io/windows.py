@@ -81,6 +81,7 @@ def find_windows(
     asked: Mapping[str, Window],
     *,
     skip_damaged: bool = False,
+    choose_for_arrays: bool = False,
 ) -> dict[str, tuple[float, float]]:
     """Return modality -> (low, high) for each source that has a window; log the measured ones.
 
@@ -95,6 +96,7 @@ def find_windows(
         sources: Modality -> images.
         asked: Modality -> window.
         skip_damaged: Measure windows without the files that can't be read.
+        choose_for_arrays: Choose windows for images in memory as for files.
 
     Raises:
         FusionkitError: for a modality that is no source, a window of another form, a file that
@@ -113,7 +115,8 @@ def find_windows(
     windows: dict[str, tuple[float, float]] = {}
     for modality, images in sources.items():
         window = wanted.get(modality)
-        if window is None and (modality in wanted or any(image.path is None for image in images)):
+        chosen = choose_for_arrays or all(image.path is not None for image in images)
+        if window is None and (modality in wanted or not chosen):
             continue
         if window is not None and not window.percent:
             windows[modality] = window.low, window.high
