@@ -87,6 +87,24 @@ def score_folders(
     Raises:
         FusionkitError: if a folder can't be read, no fused image has a source, or ``strict`` and
             an image can't be scored.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from fusionkit.io.images import write_image
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> registry = load_installed_plugins().registry
+        >>> image = np.arange(1024, dtype=np.uint8).reshape(32, 32)
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folders = [Path(root, name) for name in ("fused", "infrared", "visible")]
+        ...     for folder in folders:
+        ...         folder.mkdir()
+        ...         write_image(folder / "a.png", image)
+        ...     sources = {folder.name: folder for folder in folders[1:]}
+        ...     metrics = metrics_of(registry, "cddfuse", ["EN"])
+        ...     [scores] = score_folders(folders[0], sources, metrics)
+        >>> scores[0].image, scores[0].metric, scores[0].value
+        ('a', 'EN', 8.0)
     """
     progress = progress or SilentProgress()
     images = list_images(fused)
@@ -254,6 +272,23 @@ def compare_profiles(
     Raises:
         FusionkitError: if a folder can't be read, no fused image has a source, or ``strict`` and
             an image can't be scored.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from fusionkit.io.images import write_image
+        >>> from fusionkit.registry.plugins import load_installed_plugins
+        >>> registry = load_installed_plugins().registry
+        >>> image = np.arange(1024, dtype=np.uint8).reshape(32, 32)
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folders = [Path(root, name) for name in ("fused", "infrared", "visible")]
+        ...     for folder in folders:
+        ...         folder.mkdir()
+        ...         write_image(folder / "a.png", image)
+        ...     sources = {folder.name: folder for folder in folders[1:]}
+        ...     comparison = compare_profiles(registry, folders[0], sources)
+        >>> "cddfuse" in comparison.scores
+        True
     """
     classes: list[Any] = [entry.cls for entry in registry if entry.cls.kind == "metric"]
     scores: dict[str, list[Score]] = {}

@@ -13,7 +13,7 @@ from PIL import Image
 from fusionkit.errors import FusionkitError
 from fusionkit.inference.tiles import TiledImage
 from fusionkit.io.atomic_write import make_folder
-from fusionkit.io.formats import TIFF
+from fusionkit.io.formats import TIFF, WITH_QUALITY
 from fusionkit.io.images import SUFFIXES, write_image
 from fusionkit.io.listing import PairFiles
 from fusionkit.io.metadata import Metadata, read_metadata
@@ -30,7 +30,7 @@ class OutputFormat:
         suffix: Such as ``.png``. By default it is that of the source that gives the result its
             colour and depth, but PNG for JPEG and AVIF: compressing a second time would cost
             quality and change every score.
-        quality: Quality of formats that lose some, from 1 to 100; see ``write_image``.
+        quality: Quality of results in a format that loses some, from 1 to 100; see ``write_image``.
 
     Raises:
         FusionkitError: for a format that can't be written, or another quality.
@@ -43,6 +43,11 @@ class OutputFormat:
         if self.suffix is not None and self.suffix.lower() not in SUFFIXES:
             raise FusionkitError(
                 f"format: expected one of {', '.join(SUFFIXES)}, found {self.suffix!r}"
+            )
+        if self.quality is not None and self.suffix not in (None, *WITH_QUALITY):
+            raise FusionkitError(
+                f"quality: {self.suffix} is written without loss; leave it out, or choose one of "
+                f"{', '.join(WITH_QUALITY)}"
             )
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise FusionkitError(f"quality: expected 1 to 100, found {self.quality}")
@@ -130,7 +135,8 @@ class OutputFiles:
         """
         path = self._path_of(pair, reference_modality)
         metadata = _metadata(pair.paths[reference_modality], rgb=fused.ndim == 3)
-        write_image(path, fused, metadata, quality=self._format.quality)
+        lossy = path.suffix.lower() in WITH_QUALITY
+        write_image(path, fused, metadata, quality=self._format.quality if lossy else None)
         return path
 
     def write_bands(self, pair: PairFiles, image: TiledImage) -> Path:

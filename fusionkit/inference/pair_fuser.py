@@ -33,6 +33,7 @@ class FusedPair:
         sizes: Modality -> (h, w) of its source.
         shifts: Modality -> shift that was found; see ``PreprocessedPair``.
         moved: Modality -> length in pixels of the shift that was applied.
+        radiometric: Modalities whose file gave the counts of a thermal sensor, not its preview.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class FusedPair:
     sizes: Mapping[str, tuple[int, int]]
     shifts: Mapping[str, tuple[float, float] | None]
     moved: Mapping[str, float]
+    radiometric: tuple[str, ...] = ()
 
 
 class PairFuser:
@@ -84,16 +86,17 @@ class PairFuser:
         """
         pair = open_pair(files, resample=self._options.resample)
         sources = OpenedSources([pair], self._options, self._windows)
+        radiometric = tuple(m for m, image in pair.images.items() if image.radiometric)
         tile = choose_tile(self._runner.network, pair, self._options)
         if tile is not None:
             tiled = fuse_in_tiles(self._runner, pair, sources, tile)
             path = self._output.write_bands(files, tiled)
-            return FusedPair(path, pair.size, pair.sizes, {}, {})
+            return FusedPair(path, pair.size, pair.sizes, {}, {}, radiometric)
         scene = preprocess(pair, sources)
         fused = fuse_preprocessed(self._runner, scene, self._options)
         path = self._output.write(files, scene.reference_modality, fused)
         size = (fused.shape[0], fused.shape[1])
-        return FusedPair(path, size, pair.sizes, scene.shifts, scene.moved)
+        return FusedPair(path, size, pair.sizes, scene.shifts, scene.moved, radiometric)
 
 
 class Changes:
@@ -107,6 +110,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._resampled: Counter[tuple[str, tuple[int, int], tuple[int, int]]] = Counter()
+        self._radiometric: Counter[str] = Counter()
         self._pairs: Counter[str] = Counter()
         self._unsure: Counter[str] = Counter()
         self._moved: dict[str, list[float]] = {}
@@ -116,6 +120,7 @@ class Changes:
         for modality, size in fused.sizes.items():
             if size != fused.size:
                 self._resampled[modality, size, fused.size] += 1
+        self._radiometric.update(fused.radiometric)
         for modality, shift in fused.shifts.items():
             self._pairs[modality] += 1
             self._unsure[modality] += shift is None
@@ -125,6 +130,11 @@ class Changes:
 
     def log(self) -> None:
         """Log a line for each change, with the number of images."""
+        for modality, count in self._radiometric.items():
+            logger.info(
+                f"{modality}: {many(count, 'radiometric image')}: fused were the counts of the "
+                f"sensor, not the preview"
+            )
         for (modality, old, new), count in self._resampled.items():
             logger.info(
                 f"{modality}: {many(count, 'image')} of {old[0]}x{old[1]} resampled to "

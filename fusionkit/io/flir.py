@@ -258,6 +258,15 @@ def find_thermal_image(path: Path) -> ThermalImage | None:
 
     Raises:
         FusionkitError: if the file holds parts of a thermal image that can't be read.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "phone.jpg"
+        ...     Image.new("L", (4, 2), 128).save(path)
+        ...     find_thermal_image(path) is None
+        True
     """
     segments = _Segments(path)
     if not segments:

@@ -37,12 +37,26 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 def has_avif() -> bool:
-    """Return whether Pillow was built with a library for AVIF."""
+    """Return whether Pillow was built with a library for AVIF.
+
+    Example:
+        >>> has_avif() in (True, False)
+        True
+    """
     return bool(features.check("avif"))
 
 
 def is_tiff(path: Path) -> bool:
-    """Return whether a file is a TIFF, whatever its suffix says."""
+    """Return whether a file is a TIFF, whatever its suffix says.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "a.png")
+        ...     Image.new("L", (4, 2)).save(path, format="TIFF")
+        ...     is_tiff(path)
+        True
+    """
     with path.open("rb") as file:
         return file.read(4) in _TIFF_MAGIC
 
@@ -53,13 +67,38 @@ def open_with_pillow(path: Path) -> Iterator[Image.Image]:
 
     Raises:
         Exception: any of Pillow's, for a file that is damaged or has another format.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "a.png")
+        ...     Image.new("L", (4, 2)).save(path)
+        ...     with open_with_pillow(path) as image:
+        ...         image.size
+        (4, 2)
     """
     with Image.open(path, formats=_FORMATS) as image:
         yield image
 
 
 def read_exif(path: Path, image: Image.Image) -> Image.Exif:
-    """Return the EXIF block of an open file without decoding its pixels."""
+    """Return the EXIF block of an open file without decoding its pixels.
+
+    Args:
+        path: The file.
+        image: What ``open_with_pillow`` gives for it.
+
+    Example:
+        >>> import tempfile
+        >>> exif = Image.Exif()
+        >>> exif[0x010F] = "FLIR"
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "a.png")
+        ...     Image.new("L", (4, 2)).save(path, exif=exif)
+        ...     with open_with_pillow(path) as image:
+        ...         read_exif(path, image)[0x010F]
+        'FLIR'
+    """
     # The base class's method: PngImageFile's own decodes all pixels to look for EXIF after them.
     exif = Image.Image.getexif(image)
     if image.format == "PNG" and not exif:
