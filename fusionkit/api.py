@@ -15,6 +15,7 @@ from fusionkit.functional.stretching import Stretch
 from fusionkit.inference.devices import choose_device
 from fusionkit.inference.fusion import fuse_images
 from fusionkit.inference.inference_form import inference_form
+from fusionkit.inference.onnx_model import OnnxModel
 from fusionkit.inference.sources import FusionOptions
 from fusionkit.interfaces import Backbone, Component
 from fusionkit.io.images import ImageLike, open_image
@@ -53,7 +54,8 @@ def load(path: str | Path, *, device: str = "cpu", exact: bool = False) -> Backb
     rounding. It trains and is saved as the network itself.
 
     Args:
-        path: A run folder, a ``.safetensors`` file, or the name of a model that a plugin ships.
+        path: A run folder, a ``.safetensors`` file, an ``.onnx`` file that ``fusionkit export``
+            wrote, or the name of a model that a plugin ships.
         device: Where it fuses: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``, which takes a
             GPU if there is one.
         exact: Return the network exactly as its authors wrote it, which is slower.
@@ -67,6 +69,9 @@ def load(path: str | Path, *, device: str = "cpu", exact: bool = False) -> Backb
         ('infrared', 'visible')
     """
     file = weights_of(path)
+    if file.suffix == ".onnx":
+        choose_device(device)
+        return OnnxModel(file).eval()
     component = load_weights(file, load_installed_plugins().registry)
     if not isinstance(component, Backbone):
         raise FusionkitError(
