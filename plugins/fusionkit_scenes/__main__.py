@@ -1,4 +1,7 @@
-"""``python -m fusionkit_scenes FOLDER`` writes a rendered pair of images to try fusion with."""
+"""``python -m fusionkit_scenes FOLDER`` writes a rendered pair of images to try fusion with.
+
+With ``--frames 50`` it writes a sequence in which the camera pans, cars drive and people walk.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from fusionkit.errors import FusionkitError
 from fusionkit.functional.colour import join_chroma
 from fusionkit.io.images import from_float, write_image
 from fusionkit_scenes.dataset import Scenes
+from fusionkit_scenes.sequence import render_sequence
 
 SCENE = 0
 """A scene at night; only the infrared camera sees the person who stands in the dark."""
@@ -38,14 +42,42 @@ def write_pair(folder: Path, index: int = SCENE, size: int = 256) -> list[Path]:
     return paths
 
 
+def write_sequence(folder: Path, frames: int, index: int = SCENE, size: int = 256) -> list[Path]:
+    """Render a moving scene and write the images of each camera, ``000000.png`` and so on.
+
+    Args:
+        folder: Folder in which to create ``infrared/`` and ``visible/``.
+        frames: Number of frames; 25 are a second.
+        index: Number of the scene.
+        size: Height and width in pixels.
+
+    Returns:
+        The two folders, infrared first.
+    """
+    for number, frame in enumerate(render_sequence(frames, index, size)):
+        for modality, image in frame.items():
+            path = folder / modality / f"{number:06d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_image(path, from_float(image, "uint8"))
+    return [folder / "infrared", folder / "visible"]
+
+
 def main() -> int:
-    """Write a pair of images and print their paths."""
+    """Write a pair of images, or a sequence of them, and print their paths."""
     parser = argparse.ArgumentParser(
         prog="python -m fusionkit_scenes", description="Write a rendered pair of images."
     )
     parser.add_argument("folder", type=Path, help="gets infrared/ and visible/ with a file each")
+    parser.add_argument(
+        "--frames", type=int, help="write a sequence of so many frames, at 25 a second"
+    )
+    arguments = parser.parse_args()
     try:
-        for path in write_pair(parser.parse_args().folder):
+        if arguments.frames is None:
+            paths = write_pair(arguments.folder)
+        else:
+            paths = write_sequence(arguments.folder, arguments.frames)
+        for path in paths:
             print(path)
     except (FusionkitError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

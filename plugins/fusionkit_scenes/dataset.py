@@ -74,7 +74,7 @@ class Scenes(Dataset):
         """Render scene ``index`` with its mask, boxes and latent maps; IndexError past the end."""
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
-        draws = Draws(torch.Generator().manual_seed(_mix(self.seed, index)))
+        draws = Draws(torch.Generator().manual_seed(mix_seed(self.seed, index)))
         scene = draw_scene(draws, self.size)
         canvas = scene.canvas
         light = illumination(scene)
@@ -98,7 +98,7 @@ class Scenes(Dataset):
         )
 
 
-def _mix(seed: int, index: int) -> int:
+def mix_seed(seed: int, index: int) -> int:
     """Return a 32-bit generator seed that is different for every index.
 
     Two scenes of one seed never use the same random numbers, because hashing and exclusive or are

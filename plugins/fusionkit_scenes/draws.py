@@ -18,6 +18,8 @@ class Draws:
 
     Args:
         generator: The only source of randomness.
+        noise: Another generator for ``normal``, so that the frames of a video differ in their noise
+            only; by default ``generator``.
 
     Example:
         >>> draws = Draws(torch.Generator().manual_seed(0))
@@ -25,8 +27,9 @@ class Draws:
         (5, 'b', (2, 16, 16))
     """
 
-    def __init__(self, generator: torch.Generator):
+    def __init__(self, generator: torch.Generator, noise: torch.Generator | None = None):
         self._generator = generator
+        self._noise = noise or generator
         self._buffer: list[float] = []
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
@@ -54,7 +57,7 @@ class Draws:
 
     def normal(self, *shape: int) -> NDArray[np.float32]:
         """Return an array of standard normal random numbers."""
-        return torch.randn(*shape, generator=self._generator).numpy()
+        return torch.randn(*shape, generator=self._noise).numpy()
 
     def textures(self, count: int, size: int) -> NDArray[np.float32]:
         """Return (count, size, size) noise of several octaves with zero mean and unit variance."""

@@ -12,13 +12,19 @@ from fusionkit_scenes.scene import CONDITIONS, Place, Scene
 from fusionkit_scenes.street import paint_building, paint_lamp, paint_sign, paint_tree
 from fusionkit_scenes.weather import Weather
 
+CAR_SPEED, WALKING_SPEED = 6.0, 1.4
+"""Metres per second of oncoming cars and of people; other cars gain half that speed."""
+_NEAREST = 4.5
+"""Distance in metres at which an oncoming car stops, so that it stays in the picture."""
 
-def draw_scene(draws: Draws, size: int) -> Scene:
+
+def draw_scene(draws: Draws, size: int, time: float = 0.0) -> Scene:
     """Draw and paint a road scene.
 
     Args:
         draws: Random numbers; they decide everything in the scene.
         size: Height and width in pixels.
+        time: Seconds since the moment of the scene; cars drive and people walk with it.
 
     Example:
         >>> import torch
@@ -41,7 +47,7 @@ def draw_scene(draws: Draws, size: int) -> Scene:
     _paint_sky(scene, draws)
     _paint_skyline(scene, draws, vanishing)
     road = _paint_ground(scene, draws, vanishing)
-    _paint_objects(scene, draws, vanishing, road)
+    _paint_objects(scene, draws, vanishing, road, time)
     np.clip(canvas.albedo, 0.01, 0.98, out=canvas.albedo)
     return scene
 
@@ -144,7 +150,9 @@ def _paint_ground(scene: Scene, draws: Draws, vanishing: float) -> tuple[float, 
     return left, right
 
 
-def _paint_objects(scene: Scene, draws: Draws, vanishing: float, road: tuple[float, float]) -> None:
+def _paint_objects(
+    scene: Scene, draws: Draws, vanishing: float, road: tuple[float, float], time: float
+) -> None:
     """Paint vehicles, people, lamps and signs on the ground, the farthest first."""
     size = scene.canvas.size
     kinds = ["car"] * draws.integer(1, 3) + ["person"] * draws.integer(1, 4)
@@ -170,13 +178,14 @@ def _paint_objects(scene: Scene, draws: Draws, vanishing: float, road: tuple[flo
             x = lane + draws.uniform(-0.1, 0.1) * (right - left)
             if glaring:
                 x = min(max(x, 0.15 * size), 0.85 * size)
-            place = Place(x, y, 1.5 * metre, depth)
+            place = _drive(Place(x, y, 1.5 * metre, depth), scene, vanishing, oncoming, time)
             paint_car(scene, draws, place, oncoming=oncoming, glare=glaring)
         elif kind == "person":
             beside = draws.chance(0.65)
             x = draws.choice((left, right)) if beside else draws.uniform(left, right)
             x = min(max(x + draws.uniform(-0.6, 0.6) * metre, 0.05 * size), 0.95 * size)
-            place = Place(x, y, draws.uniform(1.55, 1.9) * metre, depth)
+            walked = (1 if number % 2 else -1) * WALKING_SPEED * time * metre
+            place = Place(x + walked, y, draws.uniform(1.55, 1.9) * metre, depth)
             paint_person(scene, draws, place)
         elif kind == "bicycle":
             x = min(max(draws.uniform(left, right), 0.08 * size), 0.92 * size)
@@ -189,6 +198,19 @@ def _paint_objects(scene: Scene, draws: Draws, vanishing: float, road: tuple[flo
         else:
             x = draws.choice((left - 0.6 * metre, right + 0.6 * metre))
             paint_sign(scene, draws, Place(x, y, 2.8 * metre, depth))
+
+
+def _drive(place: Place, scene: Scene, vanishing: float, oncoming: bool, time: float) -> Place:
+    """Return where a car is after some seconds, on its line to the vanishing point."""
+    speed = -CAR_SPEED if oncoming else CAR_SPEED / 2
+    depth = max(place.depth + speed * time, min(_NEAREST, place.depth))
+    nearer = place.depth / depth
+    return Place(
+        vanishing + (place.x - vanishing) * nearer,
+        scene.horizon + (place.y - scene.horizon) * nearer,
+        place.height * nearer,
+        depth,
+    )
 
 
 def illumination(scene: Scene) -> Array:

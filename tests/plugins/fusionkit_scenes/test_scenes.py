@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 
@@ -9,7 +12,8 @@ import fusionkit as fk
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.colour import join_chroma, split_chroma
 from fusionkit_scenes.canvas import BOX_CLASSES, CLASSES
-from fusionkit_scenes.dataset import Scenes, _mix
+from fusionkit_scenes.dataset import Scenes, mix_seed
+from fusionkit_scenes.sequence import render_sequence
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +69,8 @@ def test_all_conditions_and_classes_occur(samples):
 
 
 def test_every_index_has_its_own_generator_seed():
-    assert len({_mix(0, index) for index in range(300_000)}) == 300_000
-    assert max(_mix(2**31 - 1, index) for index in range(1000)) < 2**32
+    assert len({mix_seed(0, index) for index in range(300_000)}) == 300_000
+    assert max(mix_seed(2**31 - 1, index) for index in range(1000)) < 2**32
 
 
 def test_only_glaring_headlights_are_very_bright():
@@ -144,3 +148,14 @@ def test_size_sets_the_shape_of_the_images(size):
 def test_sizes_must_be_multiples_of_16():
     with pytest.raises(FusionkitError, match=r"size.*16.*100"):
         fk.build("dataset", name="scenes", size=100)
+
+
+def test_a_sequence_moves_smoothly_and_is_the_same_again():
+    first, again = (list(render_sequence(6, size=64)) for _ in range(2))
+    for one, other in zip(first, again, strict=True):
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+    steps = [np.abs(new["visible"] - old["visible"]).mean() for old, new in pairwise(first)]
+    # Something moves, and nothing jumps: another scene is much farther away.
+    other = next(render_sequence(1, index=4, size=64))["visible"]
+    assert min(steps) > 0
+    assert max(steps) < np.abs(first[0]["visible"] - other).mean() / 3
