@@ -14,6 +14,7 @@ from fusionkit.errors import FusionkitError
 
 _STRENGTH = (0.9999, 19.0, 0.5)
 _ANGLE = (0.9995, 22.0, 0.5)
+_STRIP = 32
 _LEAST_EDGE, _LEAST_WEIGHT, _EXPONENT = 2.0, 0.001, 1.5
 
 
@@ -52,36 +53,41 @@ def fusion_artifacts(
             )
         first, second, made = (x.double() / 255 for x in (*sources, fused))
         fused, sources = first, [second, made]
-    square_f, angle_f = _edges(fused)
-    strength_f = square_f.sqrt()
-    lost = torch.zeros_like(strength_f)
-    weights = torch.zeros_like(strength_f)
-    stronger = torch.ones_like(strength_f, dtype=torch.bool)
-    for source in sources:
-        square, angle = _edges(source)
-        strength = square.sqrt()
-        larger, smaller = torch.maximum(strength, strength_f), torch.minimum(strength, strength_f)
-        ratio = torch.where(smaller > 0, smaller / larger.clamp_min(1e-300), 0.0)
-        alignment = ((angle - angle_f).abs() - math.pi / 2).abs() * 2 / math.pi
-        kept = (_sigmoid(ratio, *_STRENGTH) * _sigmoid(alignment, *_ANGLE)).sqrt()
-        weight = torch.where(strength >= _LEAST_EDGE, strength**_EXPONENT, _LEAST_WEIGHT)
-        lost = lost + (1 - kept) * weight
-        weights = weights + weight
+    lost = fused.new_zeros(len(fused), dtype=torch.float64)
+    weights = lost.clone()
+    padded = F.pad(torch.stack([fused, *sources]).squeeze(2), (1, 1, 1, 1), mode="reflect")
+    # Strip by strip, with few enough rows to stay in the CPU cache.
+    for top in range(0, fused.shape[-2], _STRIP):
+        square, angle = _edges(padded[..., top : top + _STRIP + 2, :])
         # Compare squares, which are exact; roots of equal strengths may differ in a bit.
-        stronger &= square_f > square
-    return (lost * stronger).sum(dim=(1, 2, 3)) / weights.sum(dim=(1, 2, 3))
+        stronger = square[1:].clone().lt_(square[:1]).prod(dim=0)
+        weight = square[1:].sqrt()
+        weight.mul_(weight.sqrt()).sub_(_LEAST_WEIGHT)
+        weight.mul_(square[1:].clone().ge_(_LEAST_EDGE**2)).add_(_LEAST_WEIGHT)
+        strength = square.sqrt_()
+        ratio = torch.minimum(strength[1:], strength[:1])
+        ratio.div_(torch.maximum(strength[1:], strength[:1]).clamp_min_(1e-30))
+        alignment = (angle[1:] - angle[:1]).abs_().sub_(math.pi / 2).abs_().mul_(2 / math.pi)
+        below = _below(ratio, *_STRENGTH).mul_(_below(alignment, *_ANGLE))
+        kept = below.rsqrt_().mul_((_STRENGTH[0] * _ANGLE[0]) ** 0.5)
+        weights += weight.sum(dim=(0, 2, 3), dtype=torch.float64)
+        lost += kept.neg_().add_(1).mul_(weight).mul_(stronger).sum((0, 2, 3), dtype=torch.float64)
+    return lost / weights
 
 
-def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return squared strength and angle of the Sobel edges, 0 where there is none."""
-    x = F.pad(x.double(), (1, 1, 1, 1), mode="reflect") / 8
-    vertical = x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]
+def _edges(x: Float[Tensor, "*b h w"]) -> tuple[Tensor, Tensor]:
+    """Return squared strength and angle of the Sobel edges / 8 of a padded strip.
+
+    The angle is 0 where there is no edge. In float32, edges of 8-bit levels are exact.
+    """
+    vertical = torch.add(x[..., :-2, :], x[..., 1:-1, :], alpha=2).add_(x[..., 2:, :]).mul_(1 / 8)
     across = vertical[..., 2:] - vertical[..., :-2]
-    horizontal = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
+    horizontal = torch.add(x[..., :-2], x[..., 1:-1], alpha=2).add_(x[..., 2:]).mul_(1 / 8)
     down = horizontal[..., 2:, :] - horizontal[..., :-2, :]
-    square = across.square() + down.square()
-    return square, torch.where(square == 0, 0.0, torch.atan(across / down))
+    square = across.square().add_(down.square())
+    return square, across.div_(down).atan_().nan_to_num_(0.0)
 
 
-def _sigmoid(x: Tensor, top: float, slope: float, middle: float) -> Tensor:
-    return top / (1 + torch.exp(-slope * (x - middle)))
+def _below(x: Tensor, top: float, slope: float, middle: float) -> Tensor:
+    """Return what the top of a sigmoid is divided by."""
+    return x.sub_(middle).mul_(-slope).exp_().add_(1)
