@@ -152,7 +152,9 @@ def write_sheet(scene: Scene, folder: Path) -> Path:
     """Write the sheet of a scene as JPEG, with its table as the comment."""
     path = folder / f"{scene.id}.jpg"
     data = io.BytesIO()
-    sheet(scene).save(data, "JPEG", quality=85, optimize=True, comment=scene.table.encode())
+    # Full resolution of colour (subsampling 0), so that noise in saturated colours looks as fused.
+    options = {"quality": 90, "subsampling": 0, "optimize": True}
+    sheet(scene).save(data, "JPEG", comment=scene.table.encode(), **options)
     with atomic_write(path) as temporary:
         temporary.write_bytes(data.getvalue())
     return path
