@@ -135,12 +135,13 @@ def test_the_readme_is_what_the_package_does():
 def test_the_plugin_of_the_readme_trains_and_passes_the_checks(tmp_path, monkeypatch):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (source,) = re.findall(r"```python\n# mine\.py\n(.+?)```", readme, re.DOTALL)
-    (tmp_path / "mine.py").write_text(source)
+    # Who followed the README has a mine.py here, which would be in the way.
+    (tmp_path / "gate_of_the_readme.py").write_text(source)
     monkeypatch.chdir(tmp_path)
     changes = "backbone.width=8 data.train=4 data.val=1 data.size=48 stages.train-sensors.epochs=1"
     for command in (
-        f"run emma.yaml backbone.name=gate {changes} --plugin mine.py --out run",
-        "plugins check ./mine.py",
+        f"run emma.yaml backbone.name=gate {changes} --plugin gate_of_the_readme.py --out run",
+        "plugins check ./gate_of_the_readme.py",
     ):
         result = CliRunner().invoke(app, command.split(), catch_exceptions=False)
         assert result.exit_code == 0, result.output
