@@ -1,4 +1,4 @@
-"""Times the metrics against a plain scipy evaluator: python benchmarks/speed/metrics.py.
+"""Times the metrics against a plain scipy evaluator.
 
 The evaluator follows the definitions directly with ``convolve2d``, like the usual scripts of the
 field. Both score the same images in turn, and their scores must agree.
@@ -7,21 +7,17 @@ field. Both score the same images in turn, and their scores must agree.
 from __future__ import annotations
 
 import math
-import statistics
-import time
 from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import correlate
 from scipy.signal import convolve2d
 
-from fusionkit.evaluation.scores import metrics_of
-from fusionkit.interfaces import Metric
-from fusionkit.registry.plugins import load_installed_plugins
+from benchmarks.speed.measurement import Row, Size, time_in_turn
+from fusionkit.evaluation.scores import installed_metrics
 
-ROUNDS, IMAGES, HEIGHT, WIDTH = 5, 4, 480, 640
-NAMES = ("EN", "SD", "SF", "AG", "SCD", "VIF", "MI", "Qabf", "SSIM", "CC", "PSNR", "MSE")
 Array = NDArray[np.float64]
 
 
@@ -39,6 +35,7 @@ def evaluate(f: Array, a: Array, b: Array) -> dict[str, float]:
         "VIF": _vif(a, f) + _vif(b, f),
         "MI": _information(a, f) + _information(b, f),
         "Qabf": _qabf(f, a, b),
+        "Nabf": _nabf(f, a, b),
         "SSIM": _ssim(a, f) + _ssim(b, f),
         "CC": (_r(f, a) + _r(f, b)) / 2,
         "PSNR": 20 * math.log10(f.max() / math.sqrt(error)),
@@ -110,42 +107,65 @@ def _qabf(f: Array, a: Array, b: Array) -> float:
     return kept / total
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(0)
-    images = [_images(generator) for _ in range(IMAGES)]
-    arrays = [[(x[0, 0] * 255).double().numpy().round() for x in each] for each in images]
-    metrics: list[Metric] = metrics_of(load_installed_plugins().registry, "cddfuse", NAMES)
-    ratios = []
-    for round_ in range(ROUNDS + 1):
-        start = time.process_time()
-        ours = [
-            {m.name: float(m(f, {"infrared": a, "visible": b})[0]) for m in metrics}
-            for f, a, b in images
-        ]
-        middle = time.process_time()
-        theirs = [evaluate(*each) for each in arrays]
-        end = time.process_time()
-        for mine, other in zip(ours, theirs, strict=True):
-            for name, value in other.items():
-                assert math.isclose(mine[name], value, rel_tol=1e-3), (name, mine[name], value)
-        if round_:  # the first round is a warm-up
-            ratios.append((end - middle) / (middle - start))
-            print(f"ours {middle - start:.2f} s, scipy {end - middle:.2f} s, {ratios[-1]:.1f}x")
-    print(
-        f"median {statistics.median(ratios):.1f}x for {len(NAMES)} metrics "
-        f"of {IMAGES} images of {WIDTH}x{HEIGHT}"
+def _nabf(f: Array, a: Array, b: Array) -> float:
+    kernel = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
+
+    def edges(x: Array) -> tuple[Array, Array]:
+        across, down = correlate(x, -kernel, mode="mirror"), correlate(x, -kernel.T, mode="mirror")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            angle = np.arctan(across / down)
+        strength = np.sqrt(across**2 + down**2)
+        return strength, np.where(strength == 0, 0, angle)
+
+    def preserved(g: Array, angle: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where((g == 0) | (g_f == 0), 0, np.where(g > g_f, g_f / g, g / g_f))
+        turned = np.abs(np.abs(angle - a_f) - np.pi / 2) * 2 / np.pi
+        strength = 0.9999 / (1 + np.exp(-19 * (ratio - 0.5)))
+        return np.sqrt(strength * (0.9995 / (1 + np.exp(-22 * (turned - 0.5)))))
+
+    (g_f, a_f), first, second = edges(f), edges(a), edges(b)
+    stronger = (g_f > first[0]) & (g_f > second[0])
+    weights = [np.where(g >= 2, g**1.5, 0.001) for g, _ in (first, second)]
+    lost = (1 - preserved(*first)) * weights[0] + (1 - preserved(*second)) * weights[1]
+    return (lost * stronger).sum() / (weights[0] + weights[1]).sum()
+
+
+def measure(size: Size) -> list[Row]:
+    """Return our time for all metrics of a pair beside scipy's, and for each of the slow ones."""
+    height, width = (96, 128) if size == "small" else (480, 640)
+    f, a, b = _images(height, width)
+    arrays = [(x[0, 0] * 255).double().numpy().round() for x in (f, a, b)]
+    sources = {"infrared": a, "visible": b}
+    metrics = installed_metrics("cddfuse")
+
+    def ours() -> dict[str, float]:
+        return {metric.name: float(metric(f, sources)[0]) for metric in metrics}
+
+    found, expected = ours(), evaluate(*arrays)
+    for name, value in expected.items():
+        if not math.isclose(found[name], value, rel_tol=1e-3):
+            raise AssertionError(f"{name}: expected {value}, found {found[name]}")
+    if found.keys() != expected.keys():
+        raise AssertionError(f"the peer has no {', '.join(found.keys() - expected.keys())}")
+    alone = {metric.name: partial(metric, f, sources) for metric in metrics}
+    slow = {name: alone[name] for name in ("VIF", "SSIM", "Qabf", "Nabf")}
+    seconds = time_in_turn(
+        {"ours": ours, "scipy": partial(evaluate, *arrays), **slow},
+        rounds=1 if size == "small" else 5,
     )
+    what = f"{len(metrics)} metrics of cddfuse, {width}x{height}"
+    return [
+        Row(what, 1e3 * seconds["ours"], "ms", "scipy", 1e3 * seconds["scipy"]),
+        *(Row(f"{name} alone", 1e3 * seconds[name], "ms") for name in slow),
+    ]
 
 
-def _images(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _images(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return a fused image and its two sources, each (1, 1, h, w) of 8-bit levels in 0 .. 1."""
-    coarse = torch.rand(3, 1, HEIGHT // 8, WIDTH // 8, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bicubic")
-    grain = 0.05 * torch.randn(3, 1, HEIGHT, WIDTH, generator=generator)
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(3, 1, height // 8, width // 8, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")
+    grain = 0.05 * torch.randn(3, 1, height, width, generator=generator)
     a, b, other = ((smooth + grain).clamp(0, 1) * 255).round().div(255).unsqueeze(1)
     return ((0.4 * a + 0.5 * b + 0.1 * other) * 255).round() / 255, a, b
-
-
-if __name__ == "__main__":
-    main()
