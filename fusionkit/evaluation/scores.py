@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional.colour import grey_u8
 from fusionkit.inference.failures import Failure
+from fusionkit.inference.parallel import Turns, in_order
 from fusionkit.interfaces import Metric
 from fusionkit.io.images import OpenedImage, list_images, open_image, to_float
 from fusionkit.progress import Progress, SilentProgress
@@ -42,9 +41,6 @@ __all__ = [
     "score_opened",
     "to_csv",
 ]
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
@@ -117,6 +113,8 @@ def score_folders(
                 f"{modality}: {', '.join(list(found)[:5]) or 'no image'})"
             )
 
+    turns = Turns()
+
     def score(stem: str) -> list[Score] | Failure:
         paths = {m: found[stem] for m, found in folders.items() if stem in found}
         try:
@@ -124,33 +122,16 @@ def score_folders(
                 raise FusionkitError(
                     f"{images[stem]} has no {missing[0]} source in {sources[missing[0]]}"
                 )
-            return score_files(stem, images[stem], paths, metrics)
+            with turns.take(alone=False):
+                return score_files(stem, images[stem], paths, metrics)
         except FusionkitError as error:
             if strict:
                 raise
             return Failure(stem, (images[stem], *paths.values()), str(error))
 
-    for result in _in_threads(score, images):
+    for result in in_order(score, images, workers=torch.get_num_threads()):
         yield result
         progress.step()
-
-
-def _in_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-    """Map in threads, in order; at most two items for each thread are ahead of the caller."""
-    workers = torch.get_num_threads()
-    # The threads share out images instead of the pixels of one image.
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting: deque[Future[_R]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def score_files(

@@ -210,7 +210,8 @@ class _FolderWork:
             if self._records is not None:
                 write_failures(out, ordered)
             changes.log()
-            self._log_summary(len(results) - skipped, pixels, seconds, out)
+            if todo:
+                self._log_summary(len(results) - skipped, pixels, seconds, out)
         for failure in ordered[:10]:
             logger.warning(f"{failure.id} was not fused: {failure.reason}")
         if ordered:

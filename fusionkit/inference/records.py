@@ -144,7 +144,9 @@ class Records:
         try:
             for modality, path in sorted([*pair.paths.items(), ("", result)]):
                 state = path.stat()
-                digest.update(f"{modality} {path} {state.st_size} {state.st_mtime_ns}\n".encode())
+                digest.update(
+                    f"{modality} {path.absolute()} {state.st_size} {state.st_mtime_ns}\n".encode()
+                )
         except OSError:
             return "missing"
         return digest.hexdigest()[:32]

@@ -83,6 +83,13 @@ def test_a_second_start_fuses_what_is_new_or_changed(folders, tmp_path: Path):
     assert fuse(folders, out, backbone="max").skipped == COUNT
 
 
+def test_a_path_may_be_spelled_otherwise(folders, tmp_path: Path, monkeypatch):
+    fuse(folders, tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    relative = {name: folder.relative_to(tmp_path) for name, folder in folders.items()}
+    assert fuse(relative, Path("out")).skipped == COUNT
+
+
 def test_a_damaged_record_counts_as_not_done(folders, tmp_path: Path):
     out = tmp_path / "out"
     fuse(folders, out)
