@@ -88,7 +88,7 @@ def _defined(metric: Metric, profile: str) -> str:
 
 def _eight_bit(x: Tensor) -> Tensor:
     """Return the grey levels, 0 to 255, of the 8-bit image that would be saved."""
-    return (x * 255).round().clamp(0, 255)
+    return (x * 255).round_().clamp_(0, 255)
 
 
 _ALL = ("cddfuse", "tang", "zoo", "vifb", "vfbench")

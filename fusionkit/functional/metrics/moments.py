@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 __all__ = ["Mean", "local_moments"]
 
 ROWS = 24
-"""Rows of one strip: so few that what one works on stays in a processor's cache."""
+"""Rows of one strip: few enough to stay in the CPU cache."""
 
-Mean = Callable[[Float[Tensor, "*b h w"]], Float[Tensor, "*b h2 w2"]]
+Mean = Callable[[Shaped[Tensor, "*b h w"]], Shaped[Tensor, "*b h2 w2"]]
 
 
 def local_moments(
-    images: Float[Tensor, "k *b h w"], mean: Mean, side: int, rows: int = ROWS
+    images: Shaped[Tensor, "k *b h w"], mean: Mean, side: int, weight: int = 1
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Slide a window over the first image and the others, its sources.
 
     Args:
         images: (k, ..., h, w), the fused image before its k - 1 sources.
-        mean: Weighted mean in each window inside the image; called with some rows at a time.
+        mean: Weighted sum over each window inside the image; called with some rows at a time.
         side: Side of the window in pixels.
-        rows: Number of result rows computed at a time.
+        weight: Sum of the weights in a window. If it is not 1, means are ``weight`` times as
+            large, and variances and covariances ``weight**2`` times: exact for whole numbers.
 
     Yields:
         From top to bottom: means (k, ...), variances (k, ...) and covariances of the first image
@@ -40,15 +41,17 @@ def local_moments(
     """
     k = len(images)
     height = images.shape[-2] - side + 1
-    shape = (3 * k - 1, *images.shape[1:-2], min(rows, height) + side - 1, images.shape[-1])
+    shape = (3 * k - 1, *images.shape[1:-2], min(ROWS, height) + side - 1, images.shape[-1])
     buffer = images.new_empty(shape)
-    for top in range(0, height, rows):
-        strip = images[..., top : top + rows + side - 1, :]
+    for top in range(0, height, ROWS):
+        strip = images[..., top : top + ROWS + side - 1, :]
         maps = buffer[..., : strip.shape[-2], :]
         maps[:k] = strip
         torch.mul(strip, strip, out=maps[k : 2 * k])
         torch.mul(strip[1:], strip[:1], out=maps[2 * k :])
         means, variances, covariances = mean(maps).split([k, k, k - 1])
+        if weight != 1:
+            variances, covariances = variances.mul_(weight), covariances.mul_(weight)
         variances = variances.addcmul_(means, means, value=-1)
         covariances = covariances.addcmul_(means[1:], means[:1], value=-1)
         yield means, variances, covariances

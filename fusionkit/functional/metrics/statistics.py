@@ -72,7 +72,7 @@ def mean_squared_error(
         >>> mean_squared_error(ramp, [ramp, ramp + 2]).item()
         2.0
     """
-    errors = [(s.double() - fused.double()).square().mean(dim=(1, 2, 3)) for s in sources]
+    errors = [(s - fused).square_().mean(dim=(1, 2, 3), dtype=torch.float64) for s in sources]
     return torch.stack(errors).mean(dim=0) * (white / 255) ** 2
 
 

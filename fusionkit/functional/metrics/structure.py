@@ -93,31 +93,52 @@ def _ssim(
 
     Both of the first images with each of the others.
     """
+    levels = _eight_bit(images) if window == "uniform" else None
+    images = images.double() if levels is None else levels
     mean, side, unbiased = (_uniform if window == "uniform" else _gaussian)(images)
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    sums = images.new_zeros((2, len(images) - 1, images.shape[1]), dtype=torch.float64)
-    for means, variances, covariances in local_moments(images.double(), mean, side):
+    weight = side * side if window == "uniform" else 1
+    c1, c2 = (0.01 * data_range * weight) ** 2, (0.03 * data_range * weight) ** 2
+    sums = torch.zeros(
+        (2, len(images) - 1, images.shape[1]), dtype=torch.float64, device=images.device
+    )
+    for means, variances, covariances in local_moments(images, mean, side, weight):
         both = means[:1] * means[1:]
-        squares = means.square_()
+        squares = means.mul_(means)  # of integers, several times as fast as square_()
         squares = squares[1:] + squares[:1]
-        spread = (variances[1:] + variances[:1]).mul_(unbiased).add_(c2)
-        structure = covariances.mul_(2 * unbiased).add_(c2).div_(spread)
-        sums[1] += structure.sum(dim=(2, 3, 4))
-        sums[0] += both.mul_(2).add_(c1).div_(squares.add_(c1)).mul_(structure).sum(dim=(2, 3, 4))
+        spread = variances[1:] + variances[:1]
+        if not images.is_floating_point():
+            both, squares, spread, covariances = (
+                x.float() for x in (both, squares, spread, covariances)
+            )
+        structure = covariances.mul_(2 * unbiased).add_(c2).div_(spread.mul_(unbiased).add_(c2))
+        similarity = both.mul_(2).add_(c1).div_(squares.add_(c1)).mul_(structure)
+        sums[1] += structure.sum(dim=(2, 3, 4), dtype=torch.float64)
+        sums[0] += similarity.sum(dim=(2, 3, 4), dtype=torch.float64)
     height, width = (n - side + 1 for n in images.shape[-2:])
     similarity, structure = sums / (height * width)
     return similarity, structure
+
+
+def _eight_bit(images: Tensor) -> Tensor | None:
+    """Return 8-bit levels as integers, and None for other values.
+
+    Sums of 7 x 7 products of 8-bit levels, and products of two such sums, are exact in 32 bits.
+    """
+    low, high = images.aminmax()
+    levels = images.int()
+    whole = bool(low >= 0) and bool(high <= 255) and torch.equal(levels.to(images.dtype), images)
+    return levels if whole else None
 
 
 def _uniform(x: Tensor) -> tuple[Mean, int, float]:
     side = min(7, *x.shape[-2:])
     count = side * side
 
-    def mean(x: Tensor) -> Tensor:
+    def total(x: Tensor) -> Tensor:
         # Separable sums of shifted views; torch's pooling of float64 is several times slower.
-        return _run(_run(x, -2, side), -1, side).div_(count)
+        return _run(_run(x, -2, side), -1, side)
 
-    return mean, side, count / max(1, count - 1)
+    return total, side, count / max(1, count - 1)
 
 
 def _run(x: Tensor, axis: int, length: int) -> Tensor:
