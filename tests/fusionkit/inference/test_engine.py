@@ -111,8 +111,8 @@ def test_killed_anywhere_it_ends_with_the_same_files(folders, tmp_path: Path):
     slow = (
         "import time, sys, fusionkit.inference.output as o\n"
         "write = o.write_image\n"
-        "def slowly(path, *more):\n"
-        "    write(path, *more)\n"
+        "def slowly(path, *more, **named):\n"
+        "    write(path, *more, **named)\n"
         "    time.sleep(0.05)\n"
         "o.write_image = slowly\n"
         "from fusionkit.cli import main\n"
