@@ -40,7 +40,7 @@ def fuse(
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PATH]...",
+            metavar="PATH",
             help="Images, folders or videos whose names tell their modalities, such as "
             "`ir.png vis.png`.",
         ),

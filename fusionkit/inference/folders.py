@@ -132,7 +132,8 @@ def fuse_files(
     output.make_folder()
     workers = 1 if single else max(2, cores())
     runner = NetworkRunner(model, folder_options.device, folder_options.precision, callers=workers)
-    with nullcontext() if output.is_file else owned(out):
+    places = {(out / pair.id).parent for pair in pairs}
+    with nullcontext() if output.is_file else owned(out, places):
         records = None
         if not output.is_file:
             settings = {

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,12 @@ FOLDER = ".fusionkit"
 
 
 @contextmanager
-def owned(out: Path) -> Iterator[None]:
+def owned(out: Path, below: Iterable[Path] = ()) -> Iterator[None]:
     """Own an output folder inside a ``with`` block; what a killed owner left half done is removed.
 
     Args:
         out: The output folder, which must exist.
+        below: Folders below it that get results too; they need not exist.
 
     Raises:
         FusionkitError: if another process owns it; says which.
@@ -49,8 +50,9 @@ def owned(out: Path) -> Iterator[None]:
         busy=f"{out} is being written by {_read_owner(owner)}; wait for "
         "it, or name another output folder",
     ):
-        for leftover in (*out.rglob(f"{TEMPORARY}*"),):
-            leftover.unlink(missing_ok=True)
+        for place in {out, folder, *below}:
+            for leftover in place.glob(f"{TEMPORARY}*"):
+                leftover.unlink(missing_ok=True)
         write_json(
             owner,
             {

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import FusionkitError, WriteError
-from fusionkit.io.atomic_write import TEMPORARY, locked, make_folder
+from fusionkit.io.atomic_write import locked, make_folder
 from fusionkit.io.video import import_av
 
 __all__ = ["OUTPUT_SUFFIXES", "Timing", "VideoWriter", "check_output", "write_video"]
@@ -141,8 +141,9 @@ def write_video(path: Path, timing: Timing, quality: int | None = None) -> Itera
     check_output(path, quality)
     av = import_av()
     make_folder(path.parent)
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    lock = path.with_name(f"{TEMPORARY}{path.name}.lock")
+    # Not named as other temporary files are: those are removed by who fuses images in the folder.
+    temporary = path.with_name(f".part-{path.name}")
+    lock = path.with_name(f".{path.name}.lock")
     with locked(lock, busy=f"{path} is being written by another process; name another file"):
         try:
             video = VideoWriter(temporary, timing, quality)

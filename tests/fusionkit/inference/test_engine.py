@@ -158,6 +158,18 @@ def test_two_processes_never_share_an_output_folder(folders, tmp_path: Path):
         pass
 
 
+def test_only_leftovers_of_the_engine_are_removed(folders, tmp_path: Path):
+    out = tmp_path / "out"
+    (out / "own").mkdir(parents=True)
+    for name in (f"{TEMPORARY}x.png", f"own/{TEMPORARY}x.png", "own/a.png", ".hidden.png"):
+        (out / name).write_bytes(b"x")
+    fuse(folders, out)
+    left = sorted(path.relative_to(out).as_posix() for path in out.rglob("*x.png"))
+    assert left == [f"own/{TEMPORARY}x.png"]
+    assert (out / ".hidden.png").exists()
+    assert (out / "own/a.png").exists()
+
+
 def test_links_never_let_a_result_replace_a_source(folders, tmp_path: Path):
     out = tmp_path / "out"
     out.mkdir()
