@@ -23,7 +23,7 @@ HEADER = ("what", "ours", "the peer", "ratio")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="by default all: %(default)s")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="by default all")
     parser.add_argument("--size", choices=("small", "full"), default="full")
     parser.add_argument("--out", type=Path, default=RESULTS, help="by default %(default)s")
     arguments = parser.parse_args()

@@ -40,5 +40,8 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; `run` and `bench` resume when they are started again", file=sys.stderr)
+        print(
+            "interrupted; started again, `fuse`, `run` and `bench` go on where they stopped",
+            file=sys.stderr,
+        )
         sys.exit(130)
