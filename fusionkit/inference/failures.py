@@ -14,6 +14,7 @@ __all__ = ["FAILURES", "Failure", "write_failures"]
 
 FAILURES = "failures.csv"
 """Name of the file in the output folder."""
+_COLUMNS = ("id", "files", "reason")
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,12 @@ def write_failures(folder: Path, failures: Sequence[Failure]) -> Path | None:
     """
     path = folder / FAILURES
     if not failures:
-        path.unlink(missing_ok=True)
+        if path.is_file() and path.read_bytes().startswith(",".join(_COLUMNS).encode()):
+            path.unlink()  # a file of that name that is not ours stays
         return None
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "files", "reason"])
+    writer.writerow(_COLUMNS)
     for failure in failures:
         files = "|".join(str(file) for file in failure.files)
         writer.writerow([failure.id, files, failure.reason])

@@ -170,6 +170,14 @@ def test_only_leftovers_of_the_engine_are_removed(folders, tmp_path: Path):
     assert (out / "own/a.png").exists()
 
 
+def test_a_list_of_failures_that_is_not_ours_stays(folders, tmp_path: Path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "failures.csv").write_text("part,cause\n")
+    fuse(folders, out)
+    assert (out / "failures.csv").read_text() == "part,cause\n"
+
+
 def test_links_never_let_a_result_replace_a_source(folders, tmp_path: Path):
     out = tmp_path / "out"
     out.mkdir()
