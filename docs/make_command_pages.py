@@ -111,6 +111,8 @@ def parameters(callback: Callable[..., Any]) -> tuple[list[Parameter], list[Para
         help_text = " ".join((info.help or "").split())
         if isinstance(info, ArgumentInfo):
             written = info.metavar or name.upper()
+            if any(get_origin(each) is list for each in (kind, *get_args(kind))):
+                written = f"{written}..."
             arguments.append(Parameter(written, help_text, default, required))
         else:
             # Typer takes the first name for a default until it builds the command.

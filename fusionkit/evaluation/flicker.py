@@ -20,8 +20,8 @@ class Flicker:
     """Flicker of a video in grey levels of 255 per frame; 0 is steady.
 
     Attributes:
-        whole: Of the mean luminance of the frame.
-        local: Of the mean luminance of each of 8 x 8 blocks of the frame.
+        whole: Flicker of the mean luminance of the frame.
+        local: Flicker of the mean luminance of a block, averaged over 8 x 8 blocks of the frame.
     """
 
     whole: float

@@ -84,8 +84,8 @@ def fuse_files(
     """Fuse the pairs of a listing.
 
     Reading, fusing and writing of several pairs overlap. A pair that can't be read or does not fit
-    is reported at the end and in ``failures.csv``; the others are fused. An interrupted call can
-    be made again: it goes on where it stopped.
+    is reported at the end and in ``failures.csv``; the others are fused. After an
+    interruption, the same call continues with the pairs that are not done.
 
     Changes to the sources that nobody asked for in so many words are logged, and so is everything
     that was left out. The metadata of the colour source, or of the first source if none has colour,
