@@ -69,8 +69,8 @@ def finished(
         >>> from fusionkit.interfaces import Sample
         >>> sample = Sample("a", {"mri": torch.zeros(1, 2, 2)})
         >>> pair = PreprocessedPair(sample, "mri", np.dtype(np.uint8), {})
-        >>> finished(torch.full((1, 2, 2), 0.2), pair, FusionOptions())[0, 0]
-        np.uint8(51)
+        >>> finished(torch.full((1, 2, 2), 0.2), pair, FusionOptions())[0, 0].item()
+        51
     """
     fused = stretched(fused, options.stretch)
     dtype = pair.dtype if options.bits is None else np.dtype(f"uint{options.bits}")

@@ -21,8 +21,8 @@ class Brush:
     Example:
         >>> canvas = Canvas(16, np.zeros((2, 16, 16), np.float32))
         >>> Brush(canvas, "sign", 20.0).ellipse(8, 8, 4, 4, Surface((0.9, 0.1, 0.1), 15.0))
-        >>> canvas.depth[8, 8], canvas.depth[0, 0]
-        (np.float32(20.0), np.float32(1000.0))
+        >>> canvas.depth[8, 8].item(), canvas.depth[0, 0].item()
+        (20.0, 1000.0)
     """
 
     canvas: Canvas
