@@ -1,10 +1,11 @@
 """Compares the rules that put colour back: python -m benchmarks.colour_rules DATA [--step 4].
 
-DATA holds roadscene/{ir,vi}, msrs/test/{ir,vi} and the Harvard slices. Every pair that is measured
-is fused once by the packaged model, and the colour of its visible, PET or SPECT image is put back
-under the fused luminance by each rule. The result is compared with that image, see
-benchmarks/results/colour/README.md. No image is written, unless --sheets names a folder for contact
-sheets to look at; the terms of the data sets do not allow to publish them.
+DATA holds roadscene/{ir,vi}, msrs/test/{ir,vi}, llvip/{ir,vi}, m3svd_video/{ir,vi} and the Harvard
+slices. From the videos, which need the extra ``video``, one frame in thirty is taken. Every pair
+that is measured is fused once by the packaged model, and the colour of its visible, PET or SPECT
+image is put back under the fused luminance by each rule. The result is compared with that image,
+see benchmarks/results/colour/README.md. No image is written, unless --sheets names a folder for
+contact sheets to look at; the terms of the data sets do not allow to publish them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,21 @@ import fusionkit as fk
 from fusionkit.functional.colour import channels_first, luminance, split_chroma
 from fusionkit.functional.colour_rules import COLOUR_RULES, restore_colour
 from fusionkit.io.images import list_images, read_image
+from fusionkit.io.video import VideoSource
 
 RESULTS = Path(__file__).parent / "results" / "colour" / "results.csv"
 STRIDE = 3
 """Every third pixel of every third row is measured, because CAM16 is slow."""
 COLOURED = 5.0
 """Chroma of CIELAB from which a pixel of the source counts: less is hardly seen as a colour."""
+VIDEO_STEP = 30
+"""Every n-th frame of a video counts as a pair; those between look the same."""
 BRIGHTENED = 0.1
 """Rise of the luminance from which a pixel is counted as brightened."""
-DARK = 16 / 255
-"""Luminance of the source below which its colour is mostly noise."""
+DARK = 0.1
+"""Luminance of the source below which its colour is mostly noise, or too dark to be seen."""
+NEON = 10.0
+"""Rise of the chroma of CIELAB from which a dark pixel that was brightened is called neon."""
 BLUE = (230.0, 262.0)
 """Hue angles of IPT that are called blue; sRGB blue has 252 degrees, lavender 272."""
 PURPLER = 8.0
@@ -52,7 +59,8 @@ class Pairs:
     Attributes:
         name: Name in the table.
         model: Packaged model that fuses them.
-        folders: (folder of the grey source, folder of the colour source), each below DATA.
+        folders: (folder of the grey source, folder of the colour source), each below DATA; with
+            images or MP4 videos.
         modalities: Names of both sources.
     """
 
@@ -65,6 +73,8 @@ class Pairs:
 SETS = (
     Pairs("RoadScene", "emma-ir-vis", (("roadscene/ir", "roadscene/vi"),), ("ir", "vi")),
     Pairs("MSRS test", "emma-ir-vis", (("msrs/test/ir", "msrs/test/vi"),), ("ir", "vi")),
+    Pairs("LLVIP", "emma-ir-vis", (("llvip/ir", "llvip/vi"),), ("ir", "vi")),
+    Pairs("M3SVD video", "emma-ir-vis", (("m3svd_video/ir", "m3svd_video/vi"),), ("ir", "vi")),
     Pairs(
         "MRI and PET",
         "emma-medical",
@@ -126,20 +136,33 @@ def main() -> None:
 def fuse_scenes(pairs: Pairs, data: Path, step: int) -> Iterator[Scene]:
     """Yield every ``step``-th pair of a set, fused in grey."""
     model = fk.load(pairs.model)
-    found = []
-    for first, second in pairs.folders:
-        images = [list_images(data / folder) for folder in (first, second)]
-        found += [(images[0][s], images[1][s]) for s in sorted(images[0].keys() & images[1].keys())]
-    for paths in found[::step]:
-        sources = dict(zip(pairs.modalities, paths, strict=True))
+    for name, grey, rgb in islice(list_pairs(pairs, data), 0, None, step):
+        sources = dict(zip(pairs.modalities, (grey, rgb), strict=True))
         fused = fk.fuse(model, sources, colour="none")
-        grey, rgb = (read_image(path) for path in paths)
+        grey, rgb = (read_image(x) if isinstance(x, Path) else x for x in (grey, rgb))
         yield Scene(
-            paths[0].stem,
+            name,
             grey if grey.ndim == 2 else grey[..., 0],
             channels_first(rgb).float() / 255,
             channels_first(fused).float() / 255,
         )
+
+
+def list_pairs(pairs: Pairs, data: Path) -> Iterator[tuple[str, Path | Array, Path | Array]]:
+    """Yield the name, grey source and colour source of every image and of some video frames."""
+    for folders in pairs.folders:
+        first, second = (data / folder for folder in folders)
+        if videos := sorted(first.glob("*.mp4")):
+            for video in videos:
+                grey = VideoSource(str(video), colour=False).frames()
+                rgb = VideoSource(str(second / video.name), colour=True).frames()
+                frames = enumerate(zip(grey, rgb, strict=False))
+                for number, (one, other) in islice(frames, 0, None, VIDEO_STEP):
+                    yield f"{video.stem}-{number}", one.pixels, other.pixels
+            continue
+        images = [list_images(folder) for folder in (first, second)]
+        for stem in sorted(images[0].keys() & images[1].keys()):
+            yield stem, images[0][stem], images[1][stem]
 
 
 def restored(scene: Scene, rule: Any) -> Tensor:
@@ -161,6 +184,7 @@ def measure(scene: Scene, image: Tensor) -> dict[str, float]:
     fused = scene.fused[:, ::STRIDE, ::STRIDE].flatten().numpy()
     weight = np.where(chroma(lab[0]) >= COLOURED, chroma(lab[0]), 0)
     rise = fused - luma > BRIGHTENED
+    dark = (luma < DARK) & rise
     hue = [np.degrees(np.arctan2(x[:, 2], x[:, 1])) % 360 for x in ipt]
     blue = (weight > 0) & (hue[0] >= BLUE[0]) & (hue[0] < BLUE[1])
     purple = (chroma(lab[1]) >= COLOURED) & (hue[1] - hue[0] > PURPLER) & (hue[1] < 300)
@@ -174,7 +198,9 @@ def measure(scene: Scene, image: Tensor) -> dict[str, float]:
         "saturation_brightened": 100
         * mean(np.abs(saturation(lab[1]) - saturation(lab[0])), weight * rise),
         "lavender": 100 * mean(purple, blue),
-        "chroma_of_dark": mean(chroma(lab[1]), luma < DARK),
+        "dark_source": mean(chroma(lab[0]), dark),
+        "dark": mean(chroma(lab[1]), dark),
+        "neon": 100 * mean(chroma(lab[1]) - chroma(lab[0]) > NEON, dark),
         "luma_mean": error.mean().item(),
         "luma_max": error.max().item(),
     }

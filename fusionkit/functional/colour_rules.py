@@ -26,8 +26,9 @@ ColourRule = Literal["oklab", "scaled", "ycbcr"]
 
 COLOUR_RULES: tuple[ColourRule, ...] = ("oklab", "scaled", "ycbcr")
 
-_DARK = 0.1
-"""Luminance below which a source has more noise than colour. It damps the gain of dark pixels."""
+_DARK = 0.2
+"""Luminance at which half of a gain is applied. Darker pixels hold more noise, and a tint of the
+camera that is not seen, than colour."""
 _NEUTRAL = 1 / 255
 """Chroma up to which a pixel is grey, so that its hue is not seen."""
 _STEPS = 6
@@ -50,11 +51,11 @@ def restore_colour(
         source_luma: Luminance of the source in [0, 1].
         rule: ``ycbcr`` leaves Cb and Cr as they are, as most papers do. A colour pales if the pixel
             becomes brighter and is exaggerated if it becomes darker. ``scaled`` scales Cb and Cr
-            with the luminance, which keeps hue and saturation, as a longer exposure would. The
-            gain of dark pixels is damped, because their colour is mostly noise. ``oklab`` does the
-            same at constant hue of OKLab: where a bright pixel must be paler, blue becomes light
-            blue instead of lavender. In all rules a colour that does not fit into RGB at
-            its luminance loses saturation.
+            with the luminance, which keeps hue and saturation, as a longer exposure would. Dark
+            pixels become paler, because their colour is mostly noise: black ones are treated as by
+            ``ycbcr``. ``oklab`` does the same at constant hue of OKLab: where a bright pixel must
+            be paler, blue becomes light blue instead of lavender. In all rules a colour that does
+            not fit into RGB at its luminance loses saturation.
 
     Example:
         >>> red = torch.tensor([0.4, 0.1, 0.1]).view(3, 1, 1)
@@ -62,16 +63,14 @@ def restore_colour(
         >>> for rule in COLOUR_RULES:
         ...     rgb = restore_colour(2 * luma, chroma, luma, rule)
         ...     print(rule, [round(x, 2) for x in rgb.flatten().tolist()])
-        oklab [0.73, 0.23, 0.22]
-        scaled [0.73, 0.23, 0.23]
+        oklab [0.69, 0.25, 0.23]
+        scaled [0.69, 0.25, 0.25]
         ycbcr [0.59, 0.29, 0.29]
     """
     luma = luma.clamp(0, 1)
     if rule == "ycbcr":
         return join_chroma(luma, chroma)
-    # A luminance of 0 has no colour to scale; the limit avoids 0 / 0.
-    gain = luma / source_luma.clamp_min(1e-6)
-    gain = torch.where(gain > 1, (luma + _DARK) / (source_luma + _DARK), gain)
+    gain = _chroma_gain(luma, source_luma)
     rgb = join_chroma(luma, 0.5 + gain * (chroma - 0.5))
     if rule == "scaled":
         return rgb
@@ -85,6 +84,25 @@ def restore_colour(
     chunks = zip(source.split(size, 1), new.split(size, 1), wanted.split(size, 1), strict=True)
     rgb.movedim(-3, 0)[:, chosen] = torch.cat([_keep_hue(*chunk) for chunk in chunks], dim=1)
     return rgb
+
+
+def _chroma_gain(
+    luma: Float[Tensor, "*b 1 h w"], source_luma: Float[Tensor, "*b 1 h w"]
+) -> Float[Tensor, "*b 1 h w"]:
+    """Return the factor of the chroma: the ratio of the luminances, nearer to 1 for dark pixels.
+
+    Saturation is kept by the ratio r = Y' / Y. If a pixel becomes brighter, only the part
+    Y^2 / (Y^2 + D^2) of r - 1 is applied. This is the Wiener filter for a signal Y in noise D. It
+    needs no division by Y, and limits the gain to 1 + (Y' - Y) / (2 D).
+
+    Args:
+        luma: Luminance of the fused image in [0, 1].
+        source_luma: Luminance of the source in [0, 1].
+    """
+    brighter = 1 + (luma - source_luma) * source_luma / (source_luma.square() + _DARK**2)
+    # A luminance of 0 has no colour to scale; the limit avoids 0 / 0.
+    darker = luma / source_luma.clamp_min(1e-6)
+    return torch.where(luma > source_luma, brighter, darker)
 
 
 def _pixels(image: Tensor, chosen: Tensor) -> Tensor:
