@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
@@ -78,3 +81,109 @@ def test_build_validates_its_arguments():
         fk.build("backbone", name="ufuser", chanels=[4])
     with pytest.raises(FusionkitError, match="width: expected greater than or equal to 1, found 0"):
         fk.build("sensor", name="unet", width=0)
+
+
+def save_raw(path, component, state):
+    """Write a weights file as a stranger would, around whatever ``save_weights`` checks."""
+    header = {"format": "fusionkit-1", "kind": "backbone", "component": json.dumps(component)}
+    save_file(state, path, header)
+
+
+def test_equal_weights_give_equal_files(tmp_path):
+    network = small()
+    for number in range(8):  # safetensors orders its metadata at random
+        fk.save(network, tmp_path / f"{number}.safetensors")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def test_a_file_that_was_written_in_order_is_read_by_safetensors(tmp_path):
+    network = small()
+    fk.save(network, tmp_path / "a.safetensors")
+    found = load_file(tmp_path / "a.safetensors")
+    assert found.keys() == network.state_dict().keys()
+    assert all(torch.equal(found[key], value) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    network = small()
+    state = network.state_dict()
+    state["last.0.bias"][0] = value
+    with pytest.raises(FusionkitError, match=r"last\.0\.bias"):
+        fk.save(network, tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+    save_raw(tmp_path / "a.safetensors", network.spec.to_dict(), state)
+    with pytest.raises(FusionkitError, match=r"a\.safetensors.*last\.0\.bias"):
+        fk.load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
+def test_weights_of_another_kind_of_number_are_refused(tmp_path, dtype):
+    network = small()
+    state = network.state_dict()
+    state["last.0.bias"] = state["last.0.bias"].to(dtype)
+    save_raw(tmp_path / "a.safetensors", network.spec.to_dict(), state)
+    with pytest.raises(FusionkitError, match=r"last\.0\.bias is (int|bool|complex)"):
+        fk.load(tmp_path / "a.safetensors")
+
+
+def test_half_precision_is_welcome(tmp_path):
+    network = small()
+    state = {key: value.half() for key, value in network.state_dict().items()}
+    save_raw(tmp_path / "a.safetensors", network.spec.to_dict(), state)
+    assert next(fk.load(tmp_path / "a.safetensors").parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "component",
+    ["ufuser", 3, [], {}, {"name": 3}, {"name": "ufuser", "1": 2}, {"name": "ufuser", "heads": {}}],
+)
+def test_a_header_that_makes_no_sense_is_refused(tmp_path, component):
+    save_raw(tmp_path / "a.safetensors", component, small().state_dict())
+    with pytest.raises(FusionkitError):
+        fk.load(tmp_path / "a.safetensors")
+
+
+def test_a_header_that_is_no_json_is_refused(tmp_path):
+    header = {"format": "fusionkit-1", "kind": "backbone", "component": "{" * 100_000}
+    save_file(small().state_dict(), tmp_path / "a.safetensors", header)
+    with pytest.raises(FusionkitError, match=r"a\.safetensors"):
+        fk.load(tmp_path / "a.safetensors")
+    del header["kind"]
+    save_file(small().state_dict(), tmp_path / "b.safetensors", header)
+    with pytest.raises(FusionkitError, match=r"b\.safetensors"):
+        fk.load(tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize(
+    "component",
+    [
+        {"name": "ufuser", "channels": [4, 1 << 20], "heads": 4},
+        {"name": "ufuser", "channels": [4] * 100_000, "heads": 4},
+        {"name": "ufuser", "channels": [1 << 60, 1 << 60], "heads": 4},
+    ],
+)
+def test_a_network_larger_than_its_file_is_not_built(tmp_path, component):
+    save_raw(tmp_path / "a.safetensors", component, small().state_dict())
+    start = time.perf_counter()
+    with pytest.raises(FusionkitError, match=r"a\.safetensors"):
+        fk.load(tmp_path / "a.safetensors")
+    assert time.perf_counter() - start < 10
+
+
+def test_weights_never_ask_for_pretrained_ones(tmp_path, monkeypatch):
+    timm = pytest.importorskip("timm")
+    network = fk.build("backbone", name="timm-unet", encoder="test_resnet")
+    asked = []
+    create = timm.create_model
+
+    def watch(name, pretrained=False, **rest):
+        asked.append(pretrained)
+        return create(name, pretrained=False, **rest)
+
+    monkeypatch.setattr(timm, "create_model", watch)
+    component = {**network.spec.to_dict(), "pretrained": True}
+    save_raw(tmp_path / "a.safetensors", component, network.state_dict())
+    fk.load(tmp_path / "a.safetensors")
+    assert asked
+    assert not any(asked)
