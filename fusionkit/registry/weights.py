@@ -19,7 +19,7 @@ from torch.nn.modules.module import (
 )
 
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Backbone, Component, Sensor
+from fusionkit.interfaces import KINDS, Backbone, Component, Sensor
 from fusionkit.io.atomic_write import atomic_write
 from fusionkit.registry.arguments import make_spec
 from fusionkit.registry.components import ComponentSpec, Registry
@@ -64,7 +64,7 @@ def save_weights(
     metadata = {
         "format": FORMAT,
         "kind": component.spec.kind,
-        "component": json.dumps(component.spec.to_dict()),
+        "component": json.dumps(_without_downloads(component.spec.to_dict())),
     }
     tensors = {
         key: tensor.detach().cpu().contiguous().clone()
@@ -137,8 +137,10 @@ def load_weights(path: Path, registry: Registry) -> Any:
         >>> load_weights(plugins.models["emma-ir-vis"].path, plugins.registry).name
         'ufuser'
     """
-    kind, values = read_header(path)
-    arguments = _without_downloads(values)
+    kind, arguments = read_header(path)
+    if kind not in KINDS or not issubclass(KINDS[kind], nn.Module):
+        raise FusionkitError(f"{path}: expected the weights of a network, found a {kind[:60]}")
+    arguments = _without_downloads(arguments)
     # Without warnings: whoever loads weights can't change what an earlier release wrote there.
     try:
         spec = make_spec(registry, kind, arguments.pop("name"), arguments, warn=False)
@@ -157,13 +159,6 @@ def _build(
     """Build the network of a file, which must not be larger than the file's tensors."""
     with _no_larger_than(state, path):
         try:
-            with torch.device("meta"):  # without memory
-                registry.build(spec)
-        except FusionkitError:
-            raise
-        except Exception:  # some networks can't be built without memory
-            pass
-        try:
             return registry.build(spec)
         except FusionkitError:
             raise
@@ -176,10 +171,14 @@ def _build(
 
 @contextmanager
 def _no_larger_than(state: Mapping[str, torch.Tensor], path: Path) -> Iterator[None]:
-    """Stop the building of modules that have far more or larger tensors than a state dict."""
+    """Stop the building of modules that have far more or larger tensors than a state dict.
+
+    PyTorch calls the hooks before it fills a parameter, so the memory of one that is too large is
+    never touched.
+    """
     thread = threading.get_ident()
     # Networks may make some tensors that they replace later.
-    tensors, numbers = 4 * len(state) + 64, 4 * sum(x.numel() for x in state.values()) + (1 << 20)
+    tensors, numbers = 2 * len(state) + 64, 2 * sum(x.numel() for x in state.values()) + (1 << 20)
 
     def count(module: nn.Module, name: str, tensor: torch.Tensor | None) -> None:
         nonlocal tensors, numbers

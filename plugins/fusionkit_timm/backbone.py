@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 from fusionkit.interfaces import (
     Backbone,
-    ComponentSpec,
     Images,
     Modalities,
     check_modalities,
@@ -82,20 +80,6 @@ class TimmUNet(Backbone):
         self.fusions = nn.ModuleList(Fusion(fusion, len(modalities), c) for c in channels)
         self.decoder = DECODERS[decoder](channels, width)
         self.last = nn.Conv2d(width, 1, 3, padding=1, padding_mode="reflect")
-
-    @property
-    def spec(self) -> ComponentSpec | None:  # type: ignore[override]
-        """What rebuilds the network for saved weights: never with pretrained weights."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: ComponentSpec | None) -> None:  # type: ignore[override]
-        if spec is not None and spec.arguments.get("pretrained"):
-            # Loading a weights file must not download anything.
-            spec = replace(spec, arguments={**spec.arguments, "pretrained": False})
-        self._spec = spec
-
-    _spec: ComponentSpec | None = None
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
         """Fuse a batch; h and w must be multiples of ``stride``.

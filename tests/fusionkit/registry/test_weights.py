@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +11,9 @@ from safetensors.torch import load_file, save_file
 
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
+from fusionkit.interfaces import Backbone
+from fusionkit.registry.components import Registry
+from fusionkit.registry.weights import load_weights, read_header
 
 
 def small():
@@ -83,9 +86,9 @@ def test_build_validates_its_arguments():
         fk.build("sensor", name="unet", width=0)
 
 
-def save_raw(path, component, state):
+def save_raw(path, component, state, kind="backbone"):
     """Write a weights file as a stranger would, around whatever ``save_weights`` checks."""
-    header = {"format": "fusionkit-1", "kind": "backbone", "component": json.dumps(component)}
+    header = {"format": "fusionkit-1", "kind": kind, "component": json.dumps(component)}
     save_file(state, path, header)
 
 
@@ -140,7 +143,7 @@ def test_half_precision_is_welcome(tmp_path):
 )
 def test_a_header_that_makes_no_sense_is_refused(tmp_path, component):
     save_raw(tmp_path / "a.safetensors", component, small().state_dict())
-    with pytest.raises(FusionkitError):
+    with pytest.raises(FusionkitError, match=r"a\.safetensors"):
         fk.load(tmp_path / "a.safetensors")
 
 
@@ -156,19 +159,53 @@ def test_a_header_that_is_no_json_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "component",
+    ("kind", "component"),
     [
-        {"name": "ufuser", "channels": [4, 1 << 20], "heads": 4},
-        {"name": "ufuser", "channels": [4] * 100_000, "heads": 4},
-        {"name": "ufuser", "channels": [1 << 60, 1 << 60], "heads": 4},
+        ("dataset", {"name": "scenes"}),
+        ("task", {"name": "segmentation"}),
+        ("stage", {"name": "fuse"}),
+        ("wormhole", {"name": "ufuser"}),
     ],
 )
-def test_a_network_larger_than_its_file_is_not_built(tmp_path, component):
-    save_raw(tmp_path / "a.safetensors", component, small().state_dict())
-    start = time.perf_counter()
-    with pytest.raises(FusionkitError, match=r"a\.safetensors"):
+def test_a_file_builds_nothing_but_networks(tmp_path, monkeypatch, kind, component):
+    monkeypatch.setattr(Registry, "build", lambda *_: pytest.fail("something was built"))
+    save_raw(tmp_path / "a.safetensors", component, {"a": torch.zeros(1)}, kind)
+    with pytest.raises(FusionkitError, match=rf"a\.safetensors.*{kind}"):
         fk.load(tmp_path / "a.safetensors")
-    assert time.perf_counter() - start < 10
+
+
+class Deep(Backbone):
+    """A backbone of any depth and width, made by a third party."""
+
+    name = "deep"
+
+    def __init__(self, depth: int = 1, width: int = 1):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Conv2d(1, width, 3) for _ in range(depth))
+
+    def forward(self, sources):
+        return sources["infrared"]
+
+
+@pytest.mark.parametrize("arguments", [{"depth": 1 << 40}, {"width": 1 << 28}, {"width": 1 << 60}])
+def test_a_network_larger_than_its_file_is_not_built(tmp_path, monkeypatch, arguments):
+    registry = Registry()
+    registry.add(Deep, "third party")
+    save_raw(tmp_path / "a.safetensors", {"name": "deep"}, Deep().state_dict())
+    assert len(load_weights(tmp_path / "a.safetensors", registry).layers) == 1
+    save_raw(tmp_path / "b.safetensors", {"name": "deep", **arguments}, Deep().state_dict())
+    filled = []
+
+    def fill(layer):
+        filled.append(layer.weight.numel())
+        assert len(filled) < 1000
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.Conv2d, "reset_parameters", fill)
+        with pytest.raises(FusionkitError, match=r"b\.safetensors"):
+            load_weights(tmp_path / "b.safetensors", registry)
+    assert sum(filled) < 1000
+    assert len(Deep(depth=100).layers) == 100  # the limit ends with the file
 
 
 def test_weights_never_ask_for_pretrained_ones(tmp_path, monkeypatch):
@@ -187,3 +224,6 @@ def test_weights_never_ask_for_pretrained_ones(tmp_path, monkeypatch):
     fk.load(tmp_path / "a.safetensors")
     assert asked
     assert not any(asked)
+    network.spec = replace(network.spec, arguments={**network.spec.arguments, "pretrained": True})
+    fk.save(network, tmp_path / "b.safetensors")
+    assert read_header(tmp_path / "b.safetensors")[1]["pretrained"] is False
