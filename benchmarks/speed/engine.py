@@ -7,16 +7,18 @@ show does not change the time.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import fusionkit as fk
@@ -41,6 +43,7 @@ TILED = {"small": (448, 640), "full": (1440, 1920)}
 PAIRS = {"small": 6, "full": 60}
 FRAMES = {"small": 8, "full": 60}
 PACE = Fraction(25)
+Tile = int | Literal["auto", "off"]
 
 
 def measure(size: Size) -> list[Row]:
@@ -55,18 +58,21 @@ def measure(size: Size) -> list[Row]:
             _folder(name, fuser, PAIRS[size], place)
             for name, fuser in ((CLASSIC, classic), (MODEL, model))
         ]
-        rows.append(_video(classic, FRAMES[size], place))
+        with on_cores(cores()):
+            rows.append(_video(classic, FRAMES[size], place))
     return rows
 
 
 @contextmanager
 def on_cores(count: int) -> Iterator[None]:
-    """Let this thread, and those that it starts, use only some of the cores. Linux only."""
-    allowed = os.sched_getaffinity(0)
+    """Let this thread, and those that it starts, use this many cores. Linux only."""
+    allowed, threads = os.sched_getaffinity(0), torch.get_num_threads()
     os.sched_setaffinity(0, sorted(allowed)[:count])
+    torch.set_num_threads(count)  # the engine fuses no more images at a time
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         os.sched_setaffinity(0, allowed)
 
 
@@ -78,42 +84,41 @@ def write_pair(folder: Path, name: str, size: tuple[int, int]) -> None:
         write_image(folder / modality / f"{name}.png", pixels)
 
 
-def fuse(model: Backbone, folder: Path, out: Path, tile: str | int = "auto") -> None:
+def fuse(model: Backbone, folder: Path, out: Path, tile: Tile = "auto") -> None:
     sources = {name: folder / name for name in ("infrared", "visible")}
     fuse_files(
         model,
         list_pairs(sources),
         out,
-        FusionOptions(tile=tile),  # pyright: ignore[reportArgumentType]
+        FusionOptions(tile=tile),
         FolderOptions(overwrite=True),
     )
 
 
 def _sizes(model: Backbone, size: Size, folder: Path) -> list[Row]:
     """Time per megapixel from file to file, beside that of 640x480; memory of the largest."""
-    per_megapixel = {}
+    works = {}
     for height, width in SIDES[size]:
-        place = folder / f"{height}"
+        place = folder / f"{width}x{height}"
         write_pair(place, "pair", (height, width))
-        pixels = height * width / 1e6
-        work = partial(fuse, model, place, place / "fused.png")
-        seconds = _best(work, rounds=3 if pixels < 2 else 1)
-        per_megapixel[height, width] = seconds / pixels
+        works[height, width] = partial(fuse, model, place, place / "fused.png")
+    seconds = time_in_turn(works, rounds=2)
+    per_megapixel = {size: taken / math.prod(size) * 1e6 for size, taken in seconds.items()}
     reference = SIDES[size][1]
     peer = f"{reference[1]}x{reference[0]}"
     rows = [
         Row(
             f"{MODEL}, {width}x{height}, per megapixel",
-            seconds,
+            each,
             "s",
             peer,
             per_megapixel[reference],
         )
-        for (height, width), seconds in per_megapixel.items()
+        for (height, width), each in per_megapixel.items()
         if (height, width) != reference
     ]
     height, width = SIDES[size][-1]
-    place = folder / f"{height}"
+    place = folder / f"{width}x{height}"
     used = peak_memory(
         f"import torch, fusionkit as fk\n"
         f"from pathlib import Path\n"
@@ -124,22 +129,14 @@ def _sizes(model: Backbone, size: Size, folder: Path) -> list[Row]:
     return [*rows, Row(f"memory of {MODEL}, {width}x{height}, all in all", used, "MB")]
 
 
-def _best(work: Callable[[], object], rounds: int) -> float:
-    found = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - start)
-    return min(found)
-
-
 def _tiles(model: Backbone, size: tuple[int, int], folder: Path) -> Row:
     """How near an image that is fused in tiles comes to the same image fused whole."""
     height, width = size
     place = folder / "tiles"
     write_pair(place, "pair", size)
     found: list[NDArray[np.float64]] = []
-    for tile in ("off", 320 if height < 1000 else 1024):
+    chosen: tuple[Tile, ...] = ("off", 320 if height < 1000 else 1024)
+    for tile in chosen:
         out = place / f"{tile}.png"
         fuse(model, place, out, tile)
         found.append(read_image(out).astype(np.float64))

@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 __all__ = ["Row", "Size", "peak_memory", "time_in_turn"]
 
+Key = TypeVar("Key")
 Size = Literal["small", "full"]
 """``small`` takes seconds and shows that a measurement works; ``full`` gives the figures."""
 
@@ -50,8 +51,8 @@ class Row:
 
 
 def time_in_turn(
-    functions: Mapping[str, Callable[[], object]], rounds: int = 5
-) -> dict[str, float]:
+    functions: Mapping[Key, Callable[[], object]], rounds: int = 5
+) -> dict[Key, float]:
     """Return the shortest time of each function in seconds; they take turns.
 
     The first call of each is a warm-up and does not count. Turns keep the ratios fair on a machine
