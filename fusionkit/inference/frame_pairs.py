@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fusionkit.io.video import Frame
+from fusionkit.io.frames import Frame
 
 __all__ = ["FramePairs", "PairedFrames"]
 

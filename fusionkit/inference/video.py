@@ -33,9 +33,11 @@ from fusionkit.inference.sources import FusionOptions, OpenedSources
 from fusionkit.inference.steady_range import SteadyRange
 from fusionkit.inference.tiles import choose_tile, fuse_in_tiles
 from fusionkit.interfaces import Backbone
+from fusionkit.io.frames import Frame, FrameSource, thin
+from fusionkit.io.image_sequence import is_sequence
 from fusionkit.io.listing import check_count, many
 from fusionkit.io.pairs import pair_images
-from fusionkit.io.video import Frame, FrameSource, is_sequence, open_frames, thin
+from fusionkit.io.video import open_frames
 from fusionkit.io.video_writer import Timing, VideoWriter, check_output, write_video
 from fusionkit.io.windows import find_windows
 from fusionkit.progress import Progress, SilentProgress

@@ -1,23 +1,26 @@
-"""Reads videos, streams, cameras and image sequences frame by frame, with their time stamps."""
+"""Reads videos, streams and cameras frame by frame, with their time stamps."""
 
 from __future__ import annotations
 
-import logging
-import re
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fusionkit.errors import FusionkitError
-from fusionkit.io.images import SUFFIXES, OpenedImage, list_folder, open_image, read_image
+from fusionkit.io.frames import Frame, FrameSource, Pixels
+from fusionkit.io.image_sequence import (
+    DEFAULT_RATE,
+    ImageSequence,
+    is_pattern,
+    is_sequence,
+    list_frames,
+)
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -25,26 +28,15 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 __all__ = [
-    "DEFAULT_RATE",
     "VIDEO_SUFFIXES",
-    "Frame",
-    "FrameSource",
-    "ImageSequence",
     "VideoSource",
     "import_av",
-    "is_sequence",
     "is_video",
     "open_frames",
-    "thin",
 ]
-
-logger = logging.getLogger("fusionkit")
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts")
 """Suffixes of files that are read as videos."""
-
-DEFAULT_RATE = Fraction(25)
-"""Frames per second of an image sequence, as FFmpeg assumes them."""
 
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
 """Formats of files. Playlists are not among them, so that no file opens others or a connection."""
@@ -59,72 +51,8 @@ _FIRST_BYTES = 1 << 28
 _COLOURED_SPREAD, _COLOURED_PART = 16, 1e-3
 """A source has colour if in some frame the channels of more than one pixel in a thousand differ by
 more than 16 levels. Compression tints grey videos by less."""
-_NUMBER = re.compile(r"%(0?)(\d*)d")
 _HD = 720
-
-Pixels = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame.
-
-    Attributes:
-        pixels: (h, w) or (h, w, 3); uint8, uint16, or float32 for an image sequence with floats.
-        pts: Time stamp in units of the source's ``time_base``.
-        duration: How long it is shown, in the same units.
-        time: Seconds since the first frame of the source.
-        until: When the next frame is due, in seconds since the first frame of the source.
-    """
-
-    pixels: Pixels
-    pts: int
-    duration: int
-    time: Fraction
-    until: Fraction
-
-
-class FrameSource(ABC):
-    """A source of frames: a video, a stream, a camera or an image sequence.
-
-    Attributes:
-        name: Name for messages.
-        paths: The files that it reads.
-        rate: Frames per second; the average if the rate varies.
-        time_base: Unit of time stamps in seconds.
-        aspect: Width of a pixel divided by its height.
-        total: Number of frames, estimated; None if it is not known, as for a stream.
-        live: Whether frames come in real time, and are lost if they are not taken.
-        left_out: What the source has that isn't read, such as ``audio``.
-        problems: What was found to be wrong while reading: a sentence for each fault.
-        started: When the first frame was there, by the clock of this machine.
-    """
-
-    def __init__(self, name: str, rate: Fraction, time_base: Fraction):
-        self.name, self.rate, self.time_base = name, rate, time_base
-        self.paths: tuple[Path, ...] = ()
-        self.aspect = Fraction(1)
-        self.total: int | None = None
-        self.live = False
-        self.left_out: tuple[str, ...] = ()
-        self.problems: list[str] = []
-        self.started = 0.0
-
-    @abstractmethod
-    def sample(self, count: int) -> list[Pixels]:
-        """Return some frames: spread evenly over a file, or from the first second of a stream."""
-
-    @abstractmethod
-    def frames(self) -> Iterator[Frame]:
-        """Yield the frames in the order of time. It may be called once."""
-
-    @property
-    @abstractmethod
-    def has_colour(self) -> bool:
-        """Whether frames are (h, w, 3)."""
-
-    def close(self) -> None:  # noqa: B027 - an image sequence has nothing to close
-        """Close what is open; safe to call twice."""
+"""Height from which a video that doesn't name its colour space is taken as BT.709."""
 
 
 def is_video(source: str) -> bool:
@@ -143,22 +71,8 @@ def is_video(source: str) -> bool:
         Path(source).suffix.lower() in VIDEO_SUFFIXES
         or "://" in source
         or source.startswith("/dev/video")
-        or _is_pattern(source)
+        or is_pattern(source)
     )
-
-
-def is_sequence(source: str) -> bool:
-    """Return whether a source is a folder of images or a pattern of numbered images.
-
-    Args:
-        source: What a user calls the source.
-
-    Example:
-        >>> is_sequence("frames/%06d.png"), is_sequence("a.mp4")
-        (True, False)
-    """
-    path = Path(source)
-    return path.is_dir() or (_is_pattern(source) and not path.exists())
 
 
 def open_frames(
@@ -187,68 +101,7 @@ def open_frames(
     """
     if not is_sequence(source):
         return VideoSource(source, colour=colour)
-    path = Path(source)
-    files = _sort_by_number(path) if path.is_dir() else _match_pattern(path)
-    return ImageSequence(source, files, rate or DEFAULT_RATE)
-
-
-class ImageSequence(FrameSource):
-    """Images that are the frames of a video.
-
-    Args:
-        name: Name for messages.
-        files: The images in order; all have the number of channels of the first, which must be
-            readable.
-        rate: Frames per second.
-    """
-
-    def __init__(self, name: str, files: Sequence[Path], rate: Fraction):
-        super().__init__(name, rate, 1 / rate)
-        self.paths = tuple(files)
-        self.total = len(files)
-        self._has_colour: bool | None = None
-        self._has_colour = self.sample(1)[0].ndim == 3
-
-    @property
-    def has_colour(self) -> bool:
-        """Whether frames are (h, w, 3)."""
-        return bool(self._has_colour)
-
-    def sample(self, count: int) -> list[Pixels]:
-        """Return the pixels of images spread evenly over the sequence.
-
-        Raises:
-            FusionkitError: if none of them can be read.
-        """
-        places = np.linspace(0, len(self.paths) - 1, min(count, len(self.paths))).round()
-        pixels, error = [], FusionkitError("")
-        for place in places:
-            try:
-                pixels.append(self._read(self.paths[int(place)]))
-            except FusionkitError as found:
-                error = found
-        if not pixels:
-            raise error
-        return pixels
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the images; one that can't be read is left out, and is in ``problems``."""
-        for index, path in enumerate(self.paths):
-            try:
-                pixels = self._read(path)
-            except FusionkitError as error:
-                self.problems.append(str(error))
-                continue
-            yield Frame(pixels, index, 1, index / self.rate, (index + 1) / self.rate)
-
-    def _read(self, path: Path) -> Pixels:
-        pixels = read_image(path)
-        if self._has_colour is not None and (pixels.ndim == 3) != self._has_colour:
-            raise FusionkitError(
-                f"{path}: expected {'colour' if self._has_colour else 'grey'} as in {self.paths[0]}"
-                f", found {'grey' if self._has_colour else 'colour'}; convert it"
-            )
-        return pixels
+    return ImageSequence(source, list_frames(Path(source)), rate or DEFAULT_RATE)
 
 
 class VideoSource(FrameSource):
@@ -497,68 +350,6 @@ def import_av() -> Any:
             f'videos need PyAV ({error}): run: pip install "fusionkit-mmif[video]"'
         ) from None
     return av
-
-
-def thin(pixels: Pixels, name: str, most: int = 1 << 18) -> OpenedImage:
-    """Return an even sample of the pixels of a frame as an image, on which windows are measured.
-
-    Args:
-        pixels: (h, w) or (h, w, 3).
-        name: Name for messages.
-        most: Number of pixels that are kept.
-
-    Example:
-        >>> thin(np.zeros((1000, 1000)), "infrared", most=10_000).size
-        (100, 100)
-    """
-    step = max(1, round((pixels.shape[0] * pixels.shape[1] / most) ** 0.5))
-    return open_image(np.ascontiguousarray(pixels[::step, ::step]), name)
-
-
-def _is_pattern(source: str) -> bool:
-    path = Path(source)
-    return _NUMBER.search(path.name) is not None and path.suffix.lower() in SUFFIXES
-
-
-def _match_pattern(pattern: Path) -> list[Path]:
-    """Return the files that match a pattern of FFmpeg, in the order of their numbers."""
-    found = _NUMBER.search(pattern.name)
-    assert found is not None
-    zeros, width = found.groups()
-    before, after = pattern.name[: found.start()], pattern.name[found.end() :]
-    digits = rf"\d{{{width},}}" if zeros and width else r"\d+"
-    regex = re.compile(f"{re.escape(before)}({digits}){re.escape(after)}")
-    if not pattern.parent.is_dir():
-        raise FusionkitError(f"the folder {pattern.parent} does not exist; check the path")
-    numbered = {
-        int(match[1]): path
-        for path in pattern.parent.iterdir()
-        if (match := regex.fullmatch(path.name)) is not None
-    }
-    if not numbered:
-        raise FusionkitError(f"expected images that match {pattern}, found none; check the pattern")
-    missing = max(numbered) - min(numbered) + 1 - len(numbered)
-    if missing:
-        logger.warning(f"{pattern}: {missing} of the numbers are missing; the others follow on")
-    return [numbered[number] for number in sorted(numbered)]
-
-
-def _sort_by_number(folder: Path) -> list[Path]:
-    paths = [
-        path
-        for path in list_folder(folder)
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
-    if not paths:
-        raise FusionkitError(
-            f"expected images ({', '.join(SUFFIXES)}) in the folder {folder}, found none"
-        )
-
-    def key(path: Path) -> list[tuple[int, str]]:
-        parts = re.split(r"(\d+)", path.name)
-        return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
-
-    return sorted(paths, key=key)
 
 
 def _check_file(path: Path) -> None:

@@ -50,7 +50,7 @@ NO_EXAMPLE = {
     "fusionkit.interfaces.component.Component": "base of the kinds; users derive from a kind",
     "fusionkit.config.run_config.LoadedConfig": "load_config makes it, and has an example",
     "fusionkit.io.flir.ThermalImage": "find_thermal_image makes it, from files of FLIR cameras",
-    "fusionkit.io.video.ImageSequence": "open_frames makes it, and has an example",
+    "fusionkit.io.image_sequence.ImageSequence": "open_frames makes it, and has an example",
     "fusionkit.io.video.VideoSource": "open_frames makes it, and has an example",
     "fusionkit.io.video_writer.VideoWriter": "write_video makes it, and has an example",
     "fusionkit.registry.model_cards.Model": "read_model makes it, and has an example",
