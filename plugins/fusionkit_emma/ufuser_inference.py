@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -28,27 +27,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fusionkit.interfaces import Backbone, Images, ordered_sources
+from fusionkit_emma.kernels import (
+    grouped_kernel,
+    matrix_after,
+    matrix_before,
+    own_kernel,
+    rotation_to_mean,
+    ungrouped,
+)
 from fusionkit_emma.restormer import RestormerCNNBlock
+from fusionkit_emma.strips import (
+    Strip,
+    bordered,
+    new_map,
+    reflect_,
+    reflect_rows_,
+    size_of,
+    strips_of,
+)
 
 if TYPE_CHECKING:
     from fusionkit_emma.ufuser import UFuser
-
-STRIP_BYTES = {"cpu": 3 << 20}
-"""Bytes of one activation of a strip; other devices than the CPU get ``OTHER_STRIP_BYTES``."""
-
-OTHER_STRIP_BYTES = 256 << 20
-
-LEAST_ROWS = 32
-"""Rows of a strip, at least: fewer would be mostly rows that the next strip computes again."""
 
 EPS = 1e-5
 """Added to variances by the normalisation."""
 
 GROUP = 8
 """Channels per group where that many make a convolution in groups faster than a full one."""
-
-HALO = 7
-"""Rows above and below a strip that a block needs: one for each 3x3 convolution, and a spare."""
 
 
 class UFuserInference(Backbone):
@@ -75,16 +80,16 @@ class UFuserInference(Backbone):
         for scale in range(1, self.scales):
             for letter in self.letters:
                 name = f"{letter}_down{scale}"
-                self.register_buffer(name, _kernel(weights[f"{name}.weight"]))
+                self.register_buffer(name, own_kernel(weights[f"{name}.weight"]))
             self.register_buffer(f"up{scale + 1}", weights[f"up{scale + 1}.0.weight"].clone())
-        self.register_buffer("last", _kernel(weights["last.0.weight"]))
+        self.register_buffer("last", own_kernel(weights["last.0.weight"]))
         self.register_buffer("last_bias", weights["last.0.bias"].clone())
 
     def forward(self, sources: Images) -> Float[Tensor, "b 1 h w"]:
         """Fuse a batch; see ``UFuser.forward``. Gradients are not computed."""
         images = ordered_sources(self, sources)
         with torch.no_grad():
-            if len(images[0]) > 1 and len(_strips(images[0].shape, 8, images[0])) > 1:
+            if len(images[0]) > 1 and len(strips_of(images[0].shape, 8, images[0])) > 1:
                 # Strips of one image are contiguous, those of a batch are not.
                 singly = zip(*(image.split(1) for image in images), strict=True)
                 return torch.cat([self._fuse(one, False) for one in singly])
@@ -106,7 +111,7 @@ class UFuserInference(Backbone):
     def _fuse(self, images: Sequence[Tensor], fix: bool) -> Tensor:
         """Fuse; with ``fix``, keep the attention of this batch for all that come later."""
         part = self.blocks
-        maps = [_bordered(image) for image in images]
+        maps = [bordered(image) for image in images]
         mixed = []
         for scale in range(1, self.scales + 1):
             maps = [
@@ -129,138 +134,24 @@ class UFuserInference(Backbone):
         return _last(x, self.get_buffer("last"), self.get_buffer("last_bias"))
 
 
-def _kernel(weight: Tensor) -> Tensor:
-    return weight.detach().clone(memory_format=torch.channels_last)
-
-
-class _Strip(NamedTuple):
-    """Rows of a map with its border: row r of the image is row r + 1 there."""
-
-    start: int
-    """First row of the image to compute."""
-    stop: int
-    """Row after the last."""
-    low: int
-    """First row of the map to read."""
-    high: int
-    """Row of the map after the last to read."""
-    top: bool
-    """Whether ``low`` is the border of the map."""
-    bottom: bool
-    """Whether ``high`` is behind the border of the map."""
-
-    def read(self, x: Tensor) -> Tensor:
-        """Return the rows of a map to read."""
-        return x[:, :, self.low : self.high]
-
-    def inner(self, x: Tensor, rows: int) -> Tensor:
-        """Leave rows out where the strip ends inside the image: they lack neighbours."""
-        first = 0 if self.top else rows
-        return x[:, :, first : x.shape[2] - (0 if self.bottom else rows)]
-
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Apply a 3x3 convolution; the result has garbage in the place of the border."""
-        return self.inner(F.conv2d(x, weight, bias, padding=1), 1)
-
-    def reflect_(self, x: Tensor) -> Tensor:
-        """Overwrite the border with the reflection of the pixels."""
-        x[..., 0] = x[..., 2]
-        x[..., -1] = x[..., -3]
-        if self.top:
-            x[:, :, 0] = x[:, :, 2]
-        if self.bottom:
-            x[:, :, -1] = x[:, :, -3]
-        return x
-
-    def clear_(self, x: Tensor) -> Tensor:
-        """Overwrite the border with zeros."""
-        x[..., 0] = 0
-        x[..., -1] = 0
-        if self.top:
-            x[:, :, 0] = 0
-        if self.bottom:
-            x[:, :, -1] = 0
-        return x
-
-    def result(self, x: Tensor) -> Tensor:
-        """Return the rows to compute, of a tensor that ``inner`` has cut on the way."""
-        lost = self.high - self.low - x.shape[2]
-        first = self.low + (0 if self.top else lost // self.open_ends)
-        return x[:, :, self.start + 1 - first : self.stop + 1 - first]
-
-    @property
-    def open_ends(self) -> int:
-        """Number of ends inside the image, at least 1."""
-        return max(1, 2 - self.top - self.bottom)
-
-
-def _strips(shape: Sequence[int], channels: int, like: Tensor, halo: int = HALO) -> list[_Strip]:
-    """Divide the rows of an image of shape (..., h, w) into strips of about equal height."""
-    h, w = shape[-2:]
-    budget = STRIP_BYTES.get(like.device.type, OTHER_STRIP_BYTES)
-    row = channels * (w + 2) * like.element_size()
-    count = max(1, round(h / max(LEAST_ROWS, budget // row)))
-    edges = [h * k // count for k in range(count + 1)]
-    return [
-        _Strip(
-            start,
-            stop,
-            low := max(start + 1 - halo, 0),
-            high := min(stop + 1 + halo, h + 2),
-            low == 0,
-            high == h + 2,
-        )
-        for start, stop in pairwise(edges)
-    ]
-
-
-def _size(x: Tensor) -> tuple[int, int]:
-    """Return the height and width of the image in a map."""
-    return x.shape[-2] - 2, x.shape[-1] - 2
-
-
-def _new_map(like: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
-    shape = (like.shape[0], channels, size[0] + 2, size[1] + 2)
-    return torch.empty(
-        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
-    )
-
-
-def _reflect_rows_(x: Tensor) -> Tensor:
-    x[:, :, 0] = x[:, :, 2]
-    x[:, :, -1] = x[:, :, -3]
-    return x
-
-
-def _reflect_(x: Tensor) -> Tensor:
-    x[..., 0] = x[..., 2]
-    x[..., -1] = x[..., -3]
-    return _reflect_rows_(x)
-
-
-def _bordered(image: Tensor) -> Tensor:
-    padded = F.pad(image, (1, 1, 1, 1), mode="reflect")
-    return padded.contiguous(memory_format=torch.channels_last)
-
-
 def _down(x: Tensor, weight: Tensor) -> Tensor:
     """Halve a map by a convolution of stride 2."""
-    h, w = (side // 2 for side in _size(x))
-    out = _new_map(x, weight.shape[0], (h, w))
-    for strip in _strips((h, w), 4 * weight.shape[1], x):
+    h, w = (side // 2 for side in size_of(x))
+    out = new_map(x, weight.shape[0], (h, w))
+    for strip in strips_of((h, w), 4 * weight.shape[1], x):
         rows = x[:, :, 2 * strip.start : 2 * strip.stop + 1]
         # The last column of the border is that of an odd pixel, which the stride leaves out.
         out[:, :, strip.start + 1 : strip.stop + 1, 1:-1] = F.conv2d(
             rows[..., :-1].contiguous(memory_format=torch.channels_last), weight, stride=2
         )
-    return _reflect_(out)
+    return reflect_(out)
 
 
 def _up(x: Tensor, weight: Tensor) -> Tensor:
     """Double a map by a transposed convolution of size 4 and stride 2, and ReLU."""
-    h, w = _size(x)
-    out = _new_map(x, weight.shape[1], (2 * h, 2 * w))
-    for strip in _strips((h, w), 4 * weight.shape[1], x):
+    h, w = size_of(x)
+    out = new_map(x, weight.shape[1], (2 * h, 2 * w))
+    for strip in strips_of((h, w), 4 * weight.shape[1], x):
         low, high = max(strip.start - 1, 0), min(strip.stop + 1, h)
         rows = x[:, :, low + 1 : high + 1, 1:-1].contiguous(memory_format=torch.channels_last)
         doubled = F.conv_transpose2d(rows, weight, stride=2, padding=1).relu_()
@@ -268,13 +159,13 @@ def _up(x: Tensor, weight: Tensor) -> Tensor:
         out[:, :, 2 * strip.start + 1 : 2 * strip.stop + 1, 1:-1] = doubled[
             :, :, first : first + 2 * (strip.stop - strip.start)
         ]
-    return _reflect_(out)
+    return reflect_(out)
 
 
 def _last(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Map to one channel in [0, 1]."""
-    out = x.new_empty(x.shape[0], 1, *_size(x))
-    for strip in _strips(out.shape, x.shape[1], x):
+    out = x.new_empty(x.shape[0], 1, *size_of(x))
+    for strip in strips_of(out.shape, x.shape[1], x):
         rows = x[:, :, strip.start : strip.stop + 2]
         fused = F.conv2d(rows, weight, bias)
         torch.sigmoid(fused, out=out[:, :, strip.start : strip.stop])
@@ -291,16 +182,16 @@ class _Block(nn.Module):
     def __init__(self, plain: RestormerCNNBlock):
         super().__init__()
         weights = {name: x.detach().double() for name, x in plain.state_dict().items()}
-        rotation = _rotation(plain.FFN.out_channels).to(plain.FFN.weight.device)
+        rotation = rotation_to_mean(plain.FFN.out_channels).to(plain.FFN.weight.device)
         self.attention = self.local = None
         if "global" in plain.branches:
             self.attention = _Global(_below("GlobalFeature", weights), rotation)
         if "local" in plain.branches:
             self.local = _Local(_below("LocalFeature", weights), rotation)
-        _keep(self, "embed", _after(rotation, weights["embed.weight"]))
+        _keep(self, "embed", matrix_after(rotation, weights["embed.weight"]))
         kernels = weights["FFN.weight"].chunk(len(plain.branches), dim=1)
         for branch, kernel in zip(plain.branches, kernels, strict=True):
-            _keep(self, f"merge_{branch}", _before(kernel, rotation.T))
+            _keep(self, f"merge_{branch}", matrix_before(kernel, rotation.T))
         self.to(plain.FFN.weight.dtype)
 
     def forward(self, maps: Sequence[Tensor], fix: bool) -> Tensor:
@@ -310,8 +201,8 @@ class _Block(nn.Module):
             maps: The input; the channels of one map follow those of the map before it.
             fix: Keep the attention of this batch for all that come later.
         """
-        size, channels = _size(maps[0]), self.get_buffer("embed").shape[0]
-        strips = _strips(size, channels, maps[0])
+        size, channels = size_of(maps[0]), self.get_buffer("embed").shape[0]
+        strips = strips_of(size, channels, maps[0])
         embedded, kernel = None, None
         if self.attention is not None:
             kernel = self.attention.fixed
@@ -321,28 +212,28 @@ class _Block(nn.Module):
         if len(strips) == 1:
             x = self._embed(strips[0], maps) if embedded is None else embedded
             return self._finish(strips[0], x, kernel)
-        out = _new_map(maps[0], channels, size)
+        out = new_map(maps[0], channels, size)
         for strip in strips:
             x = self._embed(strip, maps) if embedded is None else strip.read(embedded)
             rows = strip.result(self._finish(strip, x, kernel))
             out[:, :, strip.start + 1 : strip.stop + 1] = rows
-        return _reflect_rows_(out)
+        return reflect_rows_(out)
 
-    def _embed_all(self, maps: Sequence[Tensor], strips: list[_Strip]) -> tuple[Tensor, Tensor]:
+    def _embed_all(self, maps: Sequence[Tensor], strips: list[Strip]) -> tuple[Tensor, Tensor]:
         """Return the embedded map, and the sums over its pixels that attention needs."""
         assert self.attention is not None
         if len(strips) == 1:
             x = self._embed(strips[0], maps)
             return x, self.attention.sums(strips[0], x)
-        embedded = _new_map(maps[0], self.get_buffer("embed").shape[0], _size(maps[0]))
+        embedded = new_map(maps[0], self.get_buffer("embed").shape[0], size_of(maps[0]))
         sums = []
         for strip in strips:
             x = self._embed(strip, maps)
             embedded[:, :, strip.start + 1 : strip.stop + 1] = strip.result(x)
             sums.append(self.attention.sums(strip, x))
-        return _reflect_rows_(embedded), torch.stack(sums).sum(dim=0)
+        return reflect_rows_(embedded), torch.stack(sums).sum(dim=0)
 
-    def _embed(self, strip: _Strip, maps: Sequence[Tensor]) -> Tensor:
+    def _embed(self, strip: Strip, maps: Sequence[Tensor]) -> Tensor:
         first, total = 0, None
         for x in maps:
             kernel = self.get_buffer("embed")[:, first : first + x.shape[1]]
@@ -353,7 +244,7 @@ class _Block(nn.Module):
         assert total is not None
         return strip.reflect_(total)
 
-    def _finish(self, strip: _Strip, x: Tensor, kernel: Tensor | None) -> Tensor:
+    def _finish(self, strip: Strip, x: Tensor, kernel: Tensor | None) -> Tensor:
         total = None
         if self.local is not None:
             total = strip.convolve(self.local(strip, x), self.get_buffer("merge_local"))
@@ -374,9 +265,12 @@ class _Global(nn.Module):
         super().__init__()
         channels = len(rotation)
         self.heads = len(weights["attn.scale"])
-        qkv = _before(weights["attn.qkv2.weight"], weights["attn.qkv1.weight"][..., 0, 0])
+        qkv = matrix_before(weights["attn.qkv2.weight"], weights["attn.qkv1.weight"][..., 0, 0])
         scale, shift = weights["norm1.body.weight"], weights["norm1.body.bias"]
-        qkv, shifted = _before(qkv, scale[:, None] * rotation.T), _before(qkv, shift[:, None])
+        qkv, shifted = (
+            matrix_before(qkv, scale[:, None] * rotation.T),
+            matrix_before(qkv, shift[:, None]),
+        )
         qkv[:, :1] = shifted  # the mean, which normalisation removes, makes room for a one
         project = rotation @ weights["attn.proj.weight"][..., 0, 0]
         one_channel = self.heads == channels
@@ -388,24 +282,24 @@ class _Global(nn.Module):
         self.fixed: Tensor | None
         self.register_buffer("fixed", None)
         if one_channel:
-            self.fixed = _kernel(_after(project, qkv[2 * channels :]))
+            self.fixed = own_kernel(matrix_after(project, qkv[2 * channels :]))
 
         shift = weights["norm2.body.bias"]
         scale = weights["norm2.body.weight"][:, None] * rotation.T
         scale[:, 0] = 0
         inwards = weights["mlp.project_in.weight"][..., 0, 0]
-        pairs = _dense(weights["mlp.dwconv.weight"])
+        pairs = ungrouped(weights["mlp.dwconv.weight"])
         self.groups = channels // GROUP if channels % GROUP == 0 else 1
         for name, own in (("gate", slice(channels)), ("gated", slice(channels, None))):
             if self.groups > 1:
                 _keep(self, f"{name}_in", (inwards[own] @ scale)[..., None, None])
                 _keep(self, f"{name}_bias", inwards[own] @ shift)
-                _keep(self, name, _grouped(pairs[own, own], self.groups))
+                _keep(self, name, grouped_kernel(pairs[own, own], self.groups))
             else:
-                _keep(self, name, _before(pairs[own], inwards @ scale))
+                _keep(self, name, matrix_before(pairs[own], inwards @ scale))
                 # Reflected borders see the shift as all pixels do, so it becomes a bias.
                 _keep(self, f"{name}_bias", pairs[own].sum(dim=(2, 3)) @ inwards @ shift)
-        _keep(self, "project_out", _after(rotation, weights["mlp.project_out.weight"]))
+        _keep(self, "project_out", matrix_after(rotation, weights["mlp.project_out.weight"]))
 
         squares = torch.full_like(rotation, 1 / channels)
         squares[:, 0] = 0
@@ -416,7 +310,7 @@ class _Global(nn.Module):
         """Return whether sums over the image are needed."""
         return not self.one_channel and (fix or self.fixed is None)
 
-    def sums(self, strip: _Strip, x: Tensor) -> Float[Tensor, "b c c+2"]:
+    def sums(self, strip: Strip, x: Tensor) -> Float[Tensor, "b c c+2"]:
         """Return sums over the strip's pixels: queries times keys, and the squares of both."""
         normed = self._first_norm(strip, x)
         flat = []
@@ -450,12 +344,12 @@ class _Global(nn.Module):
         )
         if len(matrices) > 1:
             return matrices.to(values.dtype)
-        kernel = _kernel(_after(matrices[0], values.to(weights.dtype)).to(values.dtype))
+        kernel = own_kernel(matrix_after(matrices[0], values.to(weights.dtype)).to(values.dtype))
         if fix:
             self.fixed = kernel
         return kernel
 
-    def forward(self, strip: _Strip, x: Tensor, kernel: Tensor) -> Tensor:
+    def forward(self, strip: Strip, x: Tensor, kernel: Tensor) -> Tensor:
         """Apply the branch.
 
         Args:
@@ -477,7 +371,7 @@ class _Global(nn.Module):
         out = _mix(gated, self.get_buffer("project_out"))
         return strip.reflect_(out.add_(strip.inner(y, 1)))
 
-    def _feed(self, name: str, strip: _Strip, x: Tensor) -> Tensor:
+    def _feed(self, name: str, strip: Strip, x: Tensor) -> Tensor:
         """Apply the first layers of the feed-forward part that give ``gate`` or ``gated``."""
         kernel, bias = self.get_buffer(name), self.get_buffer(f"{name}_bias")
         if self.groups == 1:
@@ -490,7 +384,7 @@ class _Global(nn.Module):
         variance = _mix(x * x, self.get_buffer("variance"), self.get_buffer("eps"))
         return variance.rsqrt_().mul_(x)
 
-    def _first_norm(self, strip: _Strip, x: Tensor) -> Tensor:
+    def _first_norm(self, strip: Strip, x: Tensor) -> Tensor:
         """Return the input of attention: ones in the first channel, zeros around the image."""
         normed = self._norm(x)
         normed[:, 0] = 1
@@ -504,12 +398,12 @@ class _Local(nn.Module):
         super().__init__()
         for unit in range(2):
             first, second = (f"Extraction.{unit}.conv.{place}" for place in (0, 2))
-            _keep(self, f"first{unit}", _before(weights[f"{first}.weight"], rotation.T))
+            _keep(self, f"first{unit}", matrix_before(weights[f"{first}.weight"], rotation.T))
             _keep(self, f"first{unit}_bias", weights[f"{first}.bias"])
-            _keep(self, f"second{unit}", _after(rotation, weights[f"{second}.weight"]))
+            _keep(self, f"second{unit}", matrix_after(rotation, weights[f"{second}.weight"]))
             _keep(self, f"second{unit}_bias", rotation @ weights[f"{second}.bias"])
 
-    def forward(self, strip: _Strip, x: Tensor) -> Tensor:
+    def forward(self, strip: Strip, x: Tensor) -> Tensor:
         """Apply the branch to embedded rows."""
         for unit in range(2):
             (first, bias), (second, second_bias) = (
@@ -529,47 +423,11 @@ def _mix(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.conv2d(x, weight, bias, dilation=2 if x.device.type == "cpu" else 1)
 
 
-def _keep(module: nn.Module, name: str, tensor: Tensor) -> None:
-    module.register_buffer(name, _kernel(tensor) if tensor.ndim == 4 else tensor.clone())
-
-
 def _below(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of a part by their names within it."""
     start = f"{name}."
     return {key.removeprefix(start): x for key, x in weights.items() if key.startswith(start)}
 
 
-def _rotation(channels: int) -> Float[Tensor, "c c"]:
-    """Return an orthogonal matrix whose first row takes the mean of all channels."""
-    mean = torch.full((channels,), channels**-0.5, dtype=torch.float64)
-    axis = -mean
-    axis[0] += 1
-    identity = torch.eye(channels, dtype=torch.float64)
-    length = axis @ axis
-    return identity if length == 0 else identity - 2 / length * torch.outer(axis, axis)
-
-
-def _after(matrix: Tensor, kernel: Tensor) -> Tensor:
-    """Return the kernel of a convolution that a matrix follows."""
-    return torch.einsum("oc,cixy->oixy", matrix, kernel)
-
-
-def _before(kernel: Tensor, matrix: Tensor) -> Tensor:
-    """Return the kernel of a convolution that follows a matrix."""
-    return torch.einsum("ocxy,ci->oixy", kernel, matrix)
-
-
-def _dense(grouped: Float[Tensor, "c 2 3 3"]) -> Float[Tensor, "c c 3 3"]:
-    """Return the kernel of a convolution without groups, of one with two channels per group."""
-    channels = len(grouped)
-    dense = grouped.new_zeros(channels, channels, *grouped.shape[2:])
-    for channel in range(channels):
-        first = channel // 2 * 2
-        dense[channel, first : first + 2] = grouped[channel]
-    return dense
-
-
-def _grouped(kernel: Float[Tensor, "c c 3 3"], groups: int) -> Float[Tensor, "c g 3 3"]:
-    """Return the kernel of a convolution in groups, from a full kernel that is zero elsewhere."""
-    parts = [part.chunk(groups, dim=1)[at] for at, part in enumerate(kernel.chunk(groups))]
-    return torch.cat(parts)
+def _keep(module: nn.Module, name: str, tensor: Tensor) -> None:
+    module.register_buffer(name, own_kernel(tensor) if tensor.ndim == 4 else tensor.clone())

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import fusionkit as fk
+import fusionkit_emma.strips
 from fusionkit.inference.inference_form import inference_form
 from fusionkit.interfaces import Sample
-from fusionkit_emma import ufuser_inference
 from fusionkit_emma.ufuser import UFuser
 
 
@@ -40,8 +40,8 @@ def gap(network, other, pair):
 @pytest.fixture(params=["one strip", "many strips"])
 def strips(request, monkeypatch):
     if request.param == "many strips":
-        monkeypatch.setattr(ufuser_inference, "STRIP_BYTES", {"cpu": 1})
-        monkeypatch.setattr(ufuser_inference, "LEAST_ROWS", 4)
+        monkeypatch.setattr(fusionkit_emma.strips, "STRIP_BYTES", {"cpu": 1})
+        monkeypatch.setattr(fusionkit_emma.strips, "LEAST_ROWS", 4)
 
 
 SETTINGS = {
