@@ -122,7 +122,7 @@ class UFuser(Backbone):
 
     def inference_form(self) -> UFuserInference:
         """Return the same network in a faster form; see ``ufuser_inference.py``."""
-        return UFuserInference(self)
+        return UFuserInference(self, self.scales, self.letters)
 
     def with_statistics_of(self, sources: Images) -> UFuserInference:
         """Return the faster form with the attention of ``sources``."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -46,9 +45,6 @@ from fusionkit_emma.strips import (
     strips_of,
 )
 
-if TYPE_CHECKING:
-    from fusionkit_emma.ufuser import UFuser
-
 EPS = 1e-5
 """Added to variances by the normalisation."""
 
@@ -61,14 +57,16 @@ class UFuserInference(Backbone):
 
     Args:
         plain: The network whose weights it takes; they are copied.
+        scales: Number of scales of the network.
+        letters: What the names of the weights of each source begin with.
     """
 
     name = "ufuser"
 
-    def __init__(self, plain: UFuser):
+    def __init__(self, plain: Backbone, scales: int, letters: Sequence[str]):
         super().__init__()
-        self.modalities, self.stride, self.scales = plain.modalities, plain.stride, plain.scales
-        self.letters = plain.letters
+        self.modalities, self.stride = plain.modalities, plain.stride
+        self.scales, self.letters = scales, letters
         self.blocks = nn.ModuleDict(
             {
                 name: _Block(part)
