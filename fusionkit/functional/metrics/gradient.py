@@ -22,13 +22,13 @@ def spatial_frequency(
         >>> spatial_frequency(stripes).item()
         255.0
     """
-    x = fused.double() * (white / 255)
-    h, w = x.shape[-2:]
-    columns = (x[..., :, 1:] - x[..., :, :-1]).square().sum(dim=(1, 2, 3))
-    rows = (x[..., 1:, :] - x[..., :-1, :]).square().sum(dim=(1, 2, 3))
+    h, w = fused.shape[-2:]
+    columns, rows = _energy(fused, -1), _energy(fused, -2)
     if over_all:
-        return ((columns + rows) / (h * w)).sqrt()
-    return (columns / max(1, h * (w - 1)) + rows / max(1, (h - 1) * w)).sqrt()
+        energy = (columns + rows) / (h * w)
+    else:
+        energy = columns / max(1, h * (w - 1)) + rows / max(1, (h - 1) * w)
+    return energy.sqrt() * (white / 255)
 
 
 def average_gradient(
@@ -45,11 +45,19 @@ def average_gradient(
         >>> round(average_gradient(ramp).item(), 4)
         0.7071
     """
-    x = fused.double()
-    h, w = x.shape[-2:]
-    across, down = _gradient(x, -1), _gradient(x, -2)
-    total = across.square_().add_(down.square_()).div_(2).sqrt_().sum(dim=(1, 2, 3))
+    h, w = fused.shape[-2:]
+    across, down = _gradient(fused, -1), _gradient(fused, -2)
+    # In float32, squares of 8-bit levels' gradients are exact, and the roots are summed in float64.
+    energy = across.mul_(across).addcmul_(down, down)
+    total = energy.div_(2).sqrt_().sum(dim=(1, 2, 3), dtype=torch.float64)
     return total / ((h - 1) * (w - 1) if over_inner else h * w)
+
+
+def _energy(x: Tensor, axis: int) -> Float[Tensor, " b"]:
+    """Return the sum of squared first differences; in float32, each of 8-bit levels is exact."""
+    count = x.shape[axis] - 1
+    difference = x.narrow(axis, 1, count) - x.narrow(axis, 0, count)
+    return difference.mul_(difference).sum(dim=(1, 2, 3), dtype=torch.float64)
 
 
 def _gradient(x: Tensor, axis: int) -> Tensor:

@@ -51,12 +51,20 @@ def mutual_information(
     """
     f = _levels(fused)
     total = fused.new_zeros(fused.shape[0], dtype=torch.float64)
-    top = LEVELS - 2 if saturated else LEVELS - 1
+    of_f = None
     for source in sources:
         s = _levels(source)
-        joint = _histogram(f.clamp(max=top) * LEVELS + s.clamp(max=top), LEVELS * LEVELS)
-        own = _plogp(_histogram(f, LEVELS)) + _plogp(_histogram(s, LEVELS))
-        total = total + _plogp(joint) - own
+        if saturated:
+            top = LEVELS - 2
+            joint = _histogram(f.clamp(max=top) * LEVELS + s.clamp(max=top), LEVELS * LEVELS)
+            of_f = _plogp(_histogram(f, LEVELS)) if of_f is None else of_f
+            of_s = _plogp(_histogram(s, LEVELS))
+        else:
+            joint = _histogram(s.add_(f, alpha=LEVELS), LEVELS * LEVELS)
+            square = joint.unflatten(1, (LEVELS, LEVELS))
+            of_f = _plogp(square.sum(dim=2)) if of_f is None else of_f
+            of_s = _plogp(square.sum(dim=1))
+        total += _plogp(joint) - of_f - of_s
     return total / math.log(base)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -11,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fusionkit.errors import FusionkitError
+from fusionkit.functional.metrics.edges import compare_edges
 
 _STRENGTH = (0.9999, 19.0, 0.5)
 _ANGLE = (0.9995, 22.0, 0.5)
-_STRIP = 32
+_SCALE = 8.0
 _LEAST_EDGE, _LEAST_WEIGHT, _EXPONENT = 2.0, 0.001, 1.5
 
 
@@ -56,38 +56,30 @@ def fusion_artifacts(
     lost = fused.new_zeros(len(fused), dtype=torch.float64)
     weights = lost.clone()
     padded = F.pad(torch.stack([fused, *sources]).squeeze(2), (1, 1, 1, 1), mode="reflect")
-    # Strip by strip, with few enough rows to stay in the CPU cache.
-    for top in range(0, fused.shape[-2], _STRIP):
-        square, angle = _edges(padded[..., top : top + _STRIP + 2, :])
+    for square, alignment in compare_edges(padded, wrap=True):
         # Compare squares, which are exact; roots of equal strengths may differ in a bit.
         stronger = square[1:].clone().lt_(square[:1]).prod(dim=0)
         weight = square[1:].sqrt()
-        weight.mul_(weight.sqrt()).sub_(_LEAST_WEIGHT)
-        weight.mul_(square[1:].clone().ge_(_LEAST_EDGE**2)).add_(_LEAST_WEIGHT)
-        strength = square.sqrt_()
-        ratio = torch.minimum(strength[1:], strength[:1])
-        ratio.div_(torch.maximum(strength[1:], strength[:1]).clamp_min_(1e-30))
-        alignment = (angle[1:] - angle[:1]).abs_().sub_(math.pi / 2).abs_().mul_(2 / math.pi)
-        below = _below(ratio, *_STRENGTH).mul_(_below(alignment, *_ANGLE))
-        kept = below.rsqrt_().mul_((_STRENGTH[0] * _ANGLE[0]) ** 0.5)
+        weight.mul_(weight.sqrt()).mul_(_SCALE**-_EXPONENT).sub_(_LEAST_WEIGHT)
+        weight.mul_(square[1:].clone().ge_((_SCALE * _LEAST_EDGE) ** 2)).add_(_LEAST_WEIGHT)
         weights += weight.sum(dim=(0, 2, 3), dtype=torch.float64)
-        lost += kept.neg_().add_(1).mul_(weight).mul_(stronger).sum((0, 2, 3), dtype=torch.float64)
+        ratio = torch.minimum(square[1:], square[:1])
+        ratio.div_(
+            torch.maximum(square[1:], square[:1]).clamp_min_(torch.finfo(square.dtype).tiny)
+        ).sqrt_()
+        loss = _loss(_exponential(ratio, *_STRENGTH), _exponential(alignment, *_ANGLE))
+        lost += loss.mul_(weight).mul_(stronger).sum(dim=(0, 2, 3), dtype=torch.float64)
     return lost / weights
 
 
-def _edges(x: Float[Tensor, "*b h w"]) -> tuple[Tensor, Tensor]:
-    """Return squared strength and angle of the Sobel edges / 8 of a padded strip.
-
-    The angle is 0 where there is no edge. In float32, edges of 8-bit levels are exact.
-    """
-    vertical = torch.add(x[..., :-2, :], x[..., 1:-1, :], alpha=2).add_(x[..., 2:, :]).mul_(1 / 8)
-    across = vertical[..., 2:] - vertical[..., :-2]
-    horizontal = torch.add(x[..., :-2], x[..., 1:-1], alpha=2).add_(x[..., 2:]).mul_(1 / 8)
-    down = horizontal[..., 2:, :] - horizontal[..., :-2, :]
-    square = across.square().add_(down.square())
-    return square, across.div_(down).atan_().nan_to_num_(0.0)
+def _exponential(x: Tensor, top: float, slope: float, middle: float) -> Tensor:
+    """Return e of the sigmoid top / (1 + e)."""
+    return x.mul_(-slope).add_(slope * middle).exp_()
 
 
-def _below(x: Tensor, top: float, slope: float, middle: float) -> Tensor:
-    """Return what the top of a sigmoid is divided by."""
-    return x.sub_(middle).mul_(-slope).exp_().add_(1)
+def _loss(strength: Tensor, angle: Tensor) -> Tensor:
+    """Return 1 - sqrt(top / ((1 + s) (1 + a))) of two exponentials without cancellation."""
+    top = _STRENGTH[0] * _ANGLE[0]
+    excess = (strength + angle).addcmul_(strength, angle)
+    below = excess + 1
+    return excess.add_(1 - top).div_(below.add_((below * top).sqrt_()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-_STRIP = 32
+from fusionkit.functional.metrics.edges import compare_edges
+
 _STRENGTH = (0.9994, -15.0, 0.5)
 _ANGLE = (0.9879, -22.0, 0.8)
 
@@ -42,50 +42,23 @@ def edge_transfer(
     """
     kept = fused.new_zeros(len(fused), dtype=torch.float64)
     total = kept.clone()
-    padded = F.pad(torch.stack([fused, *sources]), (1, 1, 1, 1))
-    # Strip by strip, with few enough rows to stay in the CPU cache.
-    for top in range(0, fused.shape[-2], _STRIP):
-        strength, angle = _edges(padded[..., top : top + _STRIP + 2, :])
-        total += strength[1:].sum(dim=(0, 2, 3, 4), dtype=torch.float64)
-        preserved = _preserved(strength[1:], angle[1:], strength[:1], angle[:1], textbook)
-        kept += preserved.sum(dim=(0, 2, 3, 4), dtype=torch.float64)
+    padded = F.pad(torch.stack([fused, *sources]).squeeze(2), (1, 1, 1, 1))
+    for square, alignment in compare_edges(padded, wrap=textbook):
+        strength = square.sqrt()
+        total += strength[1:].sum(dim=(0, 2, 3), dtype=torch.float64)
+        square.clamp_min_(torch.finfo(square.dtype).tiny)
+        ratio = torch.minimum(square[1:], square[:1])
+        ratio.div_(torch.maximum(square[1:], square[:1])).sqrt_()
+        if not textbook:
+            tie = square[1:].eq_(square[:1])
+            ratio.addcmul_(tie, strength[:1] - 1)
+        # Compute both sigmoids with one division.
+        below = _below(ratio, *_STRENGTH).mul_(_below(alignment, *_ANGLE))
+        kept += strength[1:].div_(below).sum(dim=(0, 2, 3), dtype=torch.float64)
+    kept *= _STRENGTH[0] * _ANGLE[0]
     return torch.where(total > 0, kept / total.clamp_min(1e-12), torch.zeros_like(total))
-
-
-def _preserved(
-    strength: Tensor, angle: Tensor, strength_f: Tensor, angle_f: Tensor, textbook: bool
-) -> Tensor:
-    """Return how much of each edge of a source the fused image has, times its strength."""
-    larger, smaller = torch.maximum(strength, strength_f), torch.minimum(strength, strength_f)
-    ratio = smaller.div_(larger.clamp_min_(1e-12))
-    tie = torch.ones_like(strength_f) if textbook else strength_f
-    ratio = torch.where(strength == strength_f, tie, ratio)
-    turn = (angle - angle_f).abs_()
-    if textbook:
-        turn = torch.minimum(turn, math.pi - turn)
-    alignment = turn.mul_(-2 / math.pi).add_(1)
-    # Compute both sigmoids with one division.
-    below = _below(ratio, *_STRENGTH).mul_(_below(alignment, *_ANGLE))
-    return (_STRENGTH[0] * _ANGLE[0] * strength).div_(below)
-
-
-def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return strength and angle of the Sobel edges of a padded strip.
-
-    In float32, edges of 8-bit levels are exact.
-    """
-    # The separable Sobel operator: smooth in one direction, then subtract in the other.
-    vertical = (x[..., :-2, :] + x[..., 2:, :]).add_(x[..., 1:-1, :], alpha=2)
-    across = vertical[..., 2:] - vertical[..., :-2]
-    horizontal = (x[..., :-2] + x[..., 2:]).add_(x[..., 1:-1], alpha=2)
-    down = horizontal[..., :-2, :] - horizontal[..., 2:, :]
-    strength = (across.square() + down.square()).sqrt_()
-    # convolve2d flips both kernels. Both signs change, so their ratio stays.
-    upright = across == 0
-    angle = down.div_(across.masked_fill_(upright, 1.0)).atan_()
-    return strength, angle.masked_fill_(upright, math.pi / 2)
 
 
 def _below(x: Tensor, top: float, slope: float, middle: float) -> Tensor:
     """Return what the top of a sigmoid is divided by."""
-    return (x - middle).mul_(slope).exp_().add_(1)
+    return x.mul_(slope).sub_(slope * middle).exp_().add_(1)

@@ -8,6 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+_PIXELS = 2**15
+"""Pixels of an image that are summed at a time: few enough to stay in the CPU cache."""
+
 
 def standard_deviation(fused: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
     """SD, of the population.
@@ -30,7 +33,9 @@ def correlation(
         >>> correlation(ramp, [ramp, 255 - ramp]).item()
         0.0
     """
-    return torch.stack([pearson(source, fused) for source in sources]).mean(dim=0)
+    c = _covariances([fused, *sources])
+    c_f, c_s = c[:, :1, 0], c[:, 1:, 1:].diagonal(dim1=1, dim2=2)
+    return _ratio(c[:, 0, 1:], c_f, c_s).mean(dim=1)
 
 
 def differences_correlation(
@@ -45,13 +50,18 @@ def differences_correlation(
         >>> round(differences_correlation(ramp, [ramp, 0 * ramp]).item(), 4)
         1.0
     """
-    total = sum(s.double() for s in sources)
-    others = len(sources) - 1
-    parts = []
-    for source in sources:
-        rest = (total - source.double()) / max(1, others)
-        parts.append(pearson(fused.double() - rest, source))
-    return torch.stack(parts).sum(dim=0)
+    c = _covariances([fused, *sources])
+    total = c.new_zeros(len(c))
+    for k in range(1, len(sources) + 1):
+        # The difference of the fused image and the mean of the others, as a weighted sum.
+        weights = c.new_full((len(sources) + 1,), -1 / max(1, len(sources) - 1))
+        weights[0], weights[k] = 1, 0
+        variance = torch.einsum("i,bij,j->b", weights, c, weights)
+        # What rounding leaves of images that differ by a constant is no variance.
+        scale = torch.einsum("i,bii->b", weights.square(), c)
+        variance = torch.where(variance > 1e-12 * scale, variance, 0.0)
+        total += _ratio(c[:, k] @ weights, variance, c[:, k, k])
+    return total
 
 
 def mean_squared_error(
@@ -72,7 +82,10 @@ def mean_squared_error(
         >>> mean_squared_error(ramp, [ramp, ramp + 2]).item()
         2.0
     """
-    errors = [(s - fused).square_().mean(dim=(1, 2, 3), dtype=torch.float64) for s in sources]
+    errors = []
+    for source in sources:
+        difference = source - fused
+        errors.append(difference.mul_(difference).mean(dim=(1, 2, 3), dtype=torch.float64))
     return torch.stack(errors).mean(dim=0) * (white / 255) ** 2
 
 
@@ -104,16 +117,28 @@ def peak_signal_to_noise(
     return 20 * torch.log10((own if peak is None else torch.full_like(own, peak)) / error.sqrt())
 
 
-def pearson(a: Float[Tensor, "b 1 h w"], b: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
-    """Return Pearson's r of each pair of images; 0 where one of them is constant.
+def _ratio(covariance: Tensor, variance: Tensor, other: Tensor) -> Tensor:
+    """Return Pearson's r; 0 where one of the images is constant."""
+    norms = (variance * other).clamp_min_(0).sqrt()
+    return torch.where(norms > 0, covariance / norms.clamp_min(1e-300), 0.0)
 
-    Example:
-        >>> ramp = torch.arange(256.0).view(1, 1, 16, 16)
-        >>> round(pearson(ramp, 255 - ramp).item(), 4)
-        -1.0
+
+def _covariances(images: Sequence[Float[Tensor, "b 1 h w"]]) -> Float[Tensor, "b k k"]:
+    """Return the covariances of the images with each other.
+
+    Sums of products of whole numbers are exact, so the variance of a constant image is 0.
     """
-    a, b = (x.double().flatten(1) for x in (a, b))
-    a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
-    norms = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
-    products = torch.linalg.vecdot(a, b, dim=1)
-    return torch.where(norms > 1e-9, products / norms.clamp_min(1e-9), 0.0)
+    b, k, count = len(images[0]), len(images), images[0][0].numel()
+    flat = [x.flatten(1) for x in images]
+    products = torch.zeros((b, k + 1, k + 1), dtype=torch.float64, device=flat[0].device)
+    buffer = products.new_ones(k + 1, _PIXELS)  # a row of ones gives the sums
+    for n in range(b):
+        centres = [float(x[n].mean(dtype=torch.float64).round()) for x in flat]
+        for start in range(0, count, _PIXELS):
+            parts = buffer[:, : min(_PIXELS, count - start)]
+            for row, x, centre in zip(parts[1:], flat, centres, strict=True):
+                torch.sub(x[n, start : start + _PIXELS], centre, out=row)
+            products[n].addmm_(parts, parts.mT)
+    products /= count
+    means = products[:, 0, 1:]
+    return products[:, 1:, 1:] - means[:, :, None] * means[:, None, :]

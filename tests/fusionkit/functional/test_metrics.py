@@ -303,6 +303,20 @@ def naive_nabf(fused: np.ndarray, sources: list[np.ndarray]) -> float:
     return lost / weights
 
 
+def test_a_tiny_nabf_is_as_precise_as_a_large_one(batch):
+    # Edges that are kept almost entirely: what each loses is the difference of two numbers near 1.
+    _, (a, _) = batch
+    fused = a.clone()
+    fused[..., 30, 20] += 1
+    found = metrics.fusion_artifacts(fused, [a, a]).numpy()
+    for k in range(4):
+        source = a[k, 0].double().numpy()
+        with np.errstate(divide="ignore"):
+            expected = naive_nabf(fused[k, 0].double().numpy(), [source, source])
+        assert 0 < expected < 1e-3
+        assert found[k] == pytest.approx(expected, rel=1e-6, abs=0)
+
+
 def test_nabf_is_the_definition(batch):
     fused, sources = batch
     generator = torch.Generator().manual_seed(8)
