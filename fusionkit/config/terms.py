@@ -28,7 +28,7 @@ parts of a location that are in angle brackets."""
 class Term(BaseModel):
     """A component whose mapping holds keys of the host beside the component's own arguments."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     component: Any = Field(alias=COMPONENT)
 
     @model_validator(mode="before")

@@ -84,6 +84,11 @@ class RunConfiguration(Protocol):
         """The stages, in order."""
         ...
 
+    @property
+    def precision(self) -> str:
+        """Precision of the training arithmetic, such as ``32-true`` or ``16-mixed``."""
+        ...
+
     def to_yaml(self) -> str:
         """Return the complete configuration as YAML that can be run again."""
         ...
@@ -152,6 +157,9 @@ class Checkpoints(Protocol):
             name: Such as ``backbone``; later stages load it by this name.
             component: A module that the run built.
             state: State dict to save instead of the component's own, a moving average for example.
+
+        Raises:
+            FusionkitError: if a weight is NaN or infinite; nothing is written then.
         """
         ...
 
@@ -167,12 +175,25 @@ class Checkpoints(Protocol):
         """
         ...
 
+    @property
+    def progress_file(self) -> Path:
+        """The file that ``save_progress`` writes."""
+        ...
+
     def save_progress(self, state: Mapping[str, Any]) -> None:
-        """Save what this stage needs to resume: tensors and plain values."""
+        """Save what this stage needs to resume: tensors and plain values.
+
+        Raises:
+            FusionkitError: if a tensor holds NaN or infinity; what was saved before stays.
+        """
         ...
 
     def load_progress(self) -> dict[str, Any] | None:
-        """Return what this stage saved before it was interrupted, or None."""
+        """Return what this stage saved before it was interrupted, or None.
+
+        Raises:
+            FusionkitError: if a tensor holds NaN or infinity.
+        """
         ...
 
 

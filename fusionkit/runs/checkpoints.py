@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from fusionkit.errors import FusionkitError
+from fusionkit.functional.finiteness import first_nonfinite
 from fusionkit.interfaces import Component
 from fusionkit.io.atomic_write import atomic_write
 from fusionkit.registry.components import Registry
@@ -53,8 +55,15 @@ class StageCheckpoints:
     def save(
         self, name: str, component: Component, state: Mapping[str, torch.Tensor] | None = None
     ) -> None:
-        """Save the weights ``name`` that this stage trained; call it on the first process only."""
+        """Save the weights ``name`` that this stage trained; call it on the first process only.
+
+        Raises:
+            FusionkitError: if a weight is NaN or infinite; nothing is written then.
+        """
         tensors = None if state is None else dict(state)
+        # Without a state dict save_weights refuses the component itself.
+        checked = component.state_dict() if isinstance(component, nn.Module) else {}
+        _check_finite(tensors or dict(checked), f"{self._stage}: the weights {name!r}", "not saved")
         save_weights(component, weights_file(self._folder, name, self._stage), tensors)
         save_weights(component, weights_file(self._folder, name), tensors)
 
@@ -82,22 +91,36 @@ class StageCheckpoints:
         return load_weights(path, self._registry)
 
     def save_progress(self, state: Mapping[str, Any]) -> None:
-        """Save what this stage needs to resume: tensors and plain values."""
-        with atomic_write(self._progress_file) as temporary:
+        """Save what this stage needs to resume: tensors and plain values.
+
+        Raises:
+            FusionkitError: if a tensor holds NaN or infinity; what was saved before stays.
+        """
+        _check_finite(dict(state), f"{self._stage}: the state to resume from", "not saved")
+        with atomic_write(self.progress_file) as temporary:
             torch.save(dict(state), temporary)
 
     def load_progress(self) -> dict[str, Any] | None:
-        """Return what this stage saved before it was interrupted, or None."""
-        if not self._progress_file.is_file():
+        """Return what this stage saved before it was interrupted, or None.
+
+        Raises:
+            FusionkitError: if a tensor holds NaN or infinity.
+        """
+        if not self.progress_file.is_file():
             return None
-        return torch.load(self._progress_file, map_location="cpu", weights_only=True)
+        state = torch.load(self.progress_file, map_location="cpu", weights_only=True)
+        _check_finite(
+            state, str(self.progress_file), f"delete it to begin the stage {self._stage} again"
+        )
+        return state
 
     def clear_progress(self) -> None:
         """Remove what this stage saved to resume from."""
-        self._progress_file.unlink(missing_ok=True)
+        self.progress_file.unlink(missing_ok=True)
 
     @property
-    def _progress_file(self) -> Path:
+    def progress_file(self) -> Path:
+        """The file that ``save_progress`` writes."""
         return self._folder / "checkpoints" / f"{self._stage}.progress.pt"
 
     def _producer(self, name: str) -> str | None:
@@ -106,3 +129,11 @@ class StageCheckpoints:
             if key in finished and name in finished[key].artifacts:
                 return key
         return None
+
+
+def _check_finite(state: dict[str, Any], what: str, consequence: str) -> None:
+    """Raise FusionkitError if a tensor of a state holds NaN or infinity."""
+    if (place := first_nonfinite(state)) is not None:
+        raise FusionkitError(
+            f"{what}: expected finite numbers, found NaN or infinity in {place}; {consequence}"
+        )

@@ -24,14 +24,19 @@ class Batch:
     Attributes:
         sources: Modality name -> (b, 1, h, w).
         teacher: Fused image of each pair to learn from, (b, 1, h, w); None without teachers.
+        ids: Identifier of each pair's sample, with the corner of the patch.
     """
 
     sources: Mapping[str, Tensor]
     teacher: Float[Tensor, "b 1 h w"] | None
+    ids: tuple[str, ...] = ()
 
 
-class TaughtPatches(Dataset[Tensor]):
-    """Patches as (modalities + teachers, h, w) tensors; each stays in memory after its use."""
+class TaughtPatches(Dataset[tuple[Tensor, str]]):
+    """Patches as (modalities + teachers, h, w) tensors; each stays in memory after its use.
+
+    An item is the tensor and the identifier of its sample.
+    """
 
     def __init__(
         self, patches: Sequence[Sample], modalities: Sequence[str], teachers: Sequence[Backbone]
@@ -44,13 +49,14 @@ class TaughtPatches(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.patches)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> tuple[Tensor, str]:
+        sample = self.patches[index]
         if index not in self._made:
-            sample = self.patches[index]
             images = [sample.images[name] for name in self.modalities]
             images += [teacher.fuse(sample).cpu() for teacher in self.teachers]
             self._made[index] = torch.cat(images)
-        return self._made[index]
+        name = sample.id if sample.crop is None else f"{sample.id} at {sample.crop}"
+        return self._made[index], name
 
 
 def build_teachers(run: RunContext) -> list[Backbone]:
@@ -118,10 +124,10 @@ class Batches:
         elif isinstance(sampler, RandomSampler):
             assert sampler.generator is not None
             sampler.generator.manual_seed(self._epoch_seed + number)
-        for stacked in self._loader:
-            yield self._batch(stacked)
+        for stacked, ids in self._loader:
+            yield self._batch(stacked, tuple(ids))
 
-    def _batch(self, stacked: Float[Tensor, "b c h w"]) -> Batch:
+    def _batch(self, stacked: Float[Tensor, "b c h w"], ids: tuple[str, ...]) -> Batch:
         generator = self._generator
         if self.crop is not None:
             stacked = random_crops(stacked, self.crop, generator)
@@ -141,6 +147,7 @@ class Batches:
                 for k, name in enumerate(self.modalities)
             },
             None if teacher is None else teacher.to(self._device),
+            ids,
         )
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from fusionkit.errors import FusionkitError
+from fusionkit.functional.finiteness import first_nonfinite
 from fusionkit.interfaces import RunContext
 from fusionkit.progress import Progress, ProgressBar
 from fusionkit_emma.batches import Batch, Batches
+from fusionkit_emma.divergence import FiniteGuard, describe_samples, infinite_losses
 
 
 class Stateful(Protocol):
@@ -28,21 +35,50 @@ class Epoch:
     Attributes:
         number: Number of the epoch, from 0.
         step: Number of batches that the training has finished, those of earlier epochs included.
+        problem: What the validation found that is not finite; None if everything is finite.
     """
 
-    def __init__(self, run: RunContext, batches: Batches, number: int, progress: Progress):
+    def __init__(
+        self,
+        run: RunContext,
+        batches: Batches,
+        number: int,
+        guard: FiniteGuard,
+        progress: Progress,
+    ):
         self.number = number
         self.step = number * len(batches)
+        self.problem: str | None = None
         self._run = run
         self._batches = batches
+        self._guard = guard
         self._progress = progress
+        self._ids: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._batches.epoch(self.number)
+        for batch in self._batches.epoch(self.number):
+            self._ids = batch.ids
+            yield batch
 
-    def finish_step(self, values: Mapping[str, float], lr: float) -> None:
-        """Count a batch; log its losses and learning rate."""
+    def finish_step(
+        self, values: Mapping[str, float], lr: float, gradient_norm: Tensor | None = None
+    ) -> None:
+        """Count a batch after the optimizer's step; check and log its numbers.
+
+        Args:
+            values: The loss and its terms.
+            lr: Learning rate of the step.
+            gradient_norm: Norm of the gradient, if it was clipped.
+
+        Raises:
+            FusionkitError: if a loss, the gradient or a weight is NaN or infinite.
+        """
         self.step += 1
+        problem = self._guard.find_problem(values, gradient_norm)
+        if problem is not None:
+            problem = f"{describe_samples(self._ids)}: {problem}"
+        if (problem := _problem_of_any_process(self._run, problem)) is not None:
+            raise _divergence(self._run, self.number, f"step {self.step}, {problem}")
         self._run.log.write(self.step, {**values, "lr": lr})
         # The terms of the loss are for the log; a bar has no room for them.
         self._progress.step({k: v for k, v in values.items() if not k.startswith("loss/")})
@@ -52,6 +88,17 @@ class Epoch:
         if values:
             self._run.log.write(self.step, values)
 
+    def check_validation(self, sample: str, values: Mapping[str, float]) -> None:
+        """Remember if a loss of a held-out pair is NaN or infinite; the epoch then ends in an error.
+
+        Args:
+            sample: Identifier of the pair.
+            values: Its losses.
+        """
+        problem = infinite_losses(values)
+        if problem is not None and self.problem is None:
+            self.problem = f"{describe_samples([sample])}: {problem}"
+
 
 def training_epochs(
     run: RunContext, title: str, batches: Batches, epochs: int, parts: Mapping[str, Stateful]
@@ -59,7 +106,8 @@ def training_epochs(
     """Yield the epochs of a training; resume after the last one that was finished.
 
     After each epoch it saves the state of all parts. An interrupted training loads them and goes on
-    as if it had not been interrupted.
+    as if it had not been interrupted. A state that holds NaN or infinity is never saved, so that
+    the saved one stays that of the last good epoch.
 
     Args:
         run: The run.
@@ -67,17 +115,72 @@ def training_epochs(
         batches: The training batches.
         epochs: Number of epochs.
         parts: Everything that changes during the training, by name; on the device already.
+
+    Raises:
+        FusionkitError: if a loss, a gradient, a weight or another part of the state is NaN or
+            infinite.
     """
     done = 0
     if (saved := run.checkpoints.load_progress()) is not None:
         for name, part in parts.items():
             part.load_state_dict(saved[name])
         done = saved["epochs"]
+    guard = FiniteGuard(
+        {
+            name: part
+            for name, part in parts.items()
+            # An average of finite weights is finite.
+            if isinstance(part, nn.Module) and not isinstance(part, AveragedModel)
+        },
+        skips_steps=run.config.precision == "16-mixed",
+    )
     steps = len(batches)
     with ProgressBar(title, epochs * steps, done * steps, run.is_first) as progress:
         for number in range(done, epochs):
-            yield Epoch(run, batches, number, progress)
+            epoch = Epoch(run, batches, number, guard, progress)
+            yield epoch
+            states, problem = {}, None
             if run.is_first:
                 states = {name: part.state_dict() for name, part in parts.items()}
+                if epoch.problem is not None:
+                    problem = f"validation after epoch {number + 1}, {epoch.problem}"
+                elif (place := first_nonfinite(states)) is not None:
+                    problem = f"end of epoch {number + 1}: {place} is NaN or infinite"
+            if (problem := run.fabric.broadcast(problem)) is not None:
+                raise _divergence(run, number, problem)
+            if run.is_first:
                 run.checkpoints.save_progress({**states, "epochs": number + 1})
             run.fabric.barrier()
+
+
+def _problem_of_any_process(run: RunContext, problem: str | None) -> str | None:
+    """Return the problem of one of the processes, so that none waits for one that has stopped."""
+    fabric = run.fabric
+    if fabric.world_size == 1:
+        return problem
+    rank = -1.0 if problem is None else float(fabric.global_rank)
+    found = fabric.all_reduce(torch.tensor(rank, device=fabric.device), reduce_op="max")
+    assert isinstance(found, Tensor)
+    return None if found < 0 else fabric.broadcast(problem, src=int(found))
+
+
+def _divergence(run: RunContext, epochs: int, problem: str) -> FusionkitError:
+    """Return the error that ends a training.
+
+    Args:
+        run: The run.
+        epochs: Number of epochs whose state is saved.
+        problem: Step, samples, and what is not finite.
+    """
+    saved = (
+        f"The last good checkpoint is that of epoch {epochs}, {run.checkpoints.progress_file}; the "
+        f"same command resumes after it."
+        if epochs
+        else "No epoch of this stage has finished, so nothing of it is saved; the same command "
+        "begins the stage again."
+    )
+    return FusionkitError(
+        f"{run.stage}: {problem}; expected finite numbers. {saved} If it happens again, lower the "
+        f"learning rate (`optimizer.lr`, `distill.lr`), set `clip: 1.0` in train-backbone, or "
+        f"train in `precision: 32-true`, and add --restart."
+    )

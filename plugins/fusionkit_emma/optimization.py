@@ -17,6 +17,10 @@ from fusionkit.errors import FusionkitError, nearest
 from fusionkit.interfaces import Settings
 
 
+LearningRate = Annotated[float, Field(gt=0, le=1000)]
+"""A learning rate. The largest that are in use, of optimizers that scale each layer, are about 50."""
+
+
 class OptimizerSettings(Settings):
     """How the weights are updated.
 
@@ -26,7 +30,7 @@ class OptimizerSettings(Settings):
     """
 
     name: str = "adam"
-    lr: Annotated[float, Field(gt=0)] = 1e-4
+    lr: LearningRate = 1e-4
 
 
 class ScheduleSettings(Settings):

@@ -15,10 +15,11 @@ from fusionkit.functional.padding import pad_to_multiple
 from fusionkit.interfaces import Backbone, Distance, RunContext, Settings, Stage
 from fusionkit_emma.batches import Batches, build_teachers
 from fusionkit_emma.distances import L1Sobel
-from fusionkit_emma.epochs import training_epochs
+from fusionkit_emma.epochs import Epoch, training_epochs
 from fusionkit_emma.objective import Objective, Term, build_objective
 from fusionkit_emma.optimization import (
     AverageSettings,
+    LearningRate,
     OptimizerSettings,
     ScheduleSettings,
     build_average,
@@ -42,7 +43,7 @@ class DistillSettings(Settings):
     """
 
     epochs: Annotated[int, Field(ge=0)] = 0
-    lr: Annotated[float, Field(gt=0)] = 2e-3
+    lr: LearningRate = 2e-3
     weight: Annotated[float, Field(ge=0)] = 0.0
     weight_end: Annotated[float, Field(ge=0)] = 0.0
 
@@ -208,21 +209,25 @@ class TrainBackbone(Stage):
                     assert batch.teacher is not None
                     terms.append(Term("teacher", weight, self.distance(fused, batch.teacher)))
                 total = sum((t.weight * t.value for t in terms), start=fused.new_zeros(()))
-                _check_finite(total, epoch.step)
                 optimizer.zero_grad()
                 fabric.backward(total)
+                norm = None
                 if self.clip is not None:
-                    fabric.clip_gradients(module, optimizer, max_norm=self.clip)
+                    norm = fabric.clip_gradients(
+                        module, optimizer, max_norm=self.clip, error_if_nonfinite=False
+                    )
                 optimizer.step()
                 if average is not None:
                     average.update_parameters(backbone)
                 losses = {f"loss/{term.label}": term.value.item() for term in terms}
                 epoch.finish_step(
-                    {"loss": total.item(), **losses}, lr=float(scheduler.get_last_lr()[0])
+                    {"loss": total.item(), **losses},
+                    lr=float(scheduler.get_last_lr()[0]),
+                    gradient_norm=norm,
                 )
                 scheduler.step()
             if run.is_first:
-                epoch.log(self._validate(run, epoch.number, result, objective))
+                epoch.log(self._validate(run, epoch, result, objective))
         if run.is_first:
             run.checkpoints.save("backbone", result)
             if average is not None:
@@ -238,7 +243,7 @@ class TrainBackbone(Stage):
 
     @torch.no_grad()
     def _validate(
-        self, run: RunContext, epoch: int, backbone: Backbone, objective: Objective
+        self, run: RunContext, epoch: Epoch, backbone: Backbone, objective: Objective
     ) -> dict[str, float]:
         """Return losses and shares of the sources on held-out pairs; save the fused images."""
         indices = list(run.components.data.splits()["val"])[: self.val_pairs]
@@ -255,24 +260,20 @@ class TrainBackbone(Stage):
             }
             fused = backbone(sources)
             if self.epochs:
-                for term in objective.terms(sources, fused, backbone, generator):
-                    found.setdefault(f"val/{term.label}", []).append(float(term.value))
+                terms = objective.terms(sources, fused, backbone, generator)
+                losses = {f"val/{term.label}": float(term.value) for term in terms}
+                epoch.check_validation(sample.id, losses)
+                for label, value in losses.items():
+                    found.setdefault(label, []).append(value)
             carried = shares(fused, list(sources.values()))[0].tolist()
             for modality, share in zip(sources, carried, strict=True):
                 found.setdefault(f"val/share/{modality}", []).append(share)
             rows.append([*sources.values(), fused])
+        if epoch.problem is not None:
+            return {}  # there is nothing to see in such images
         if rows:
-            save_samples(run.folder / "samples" / f"{run.stage}-{epoch + 1:03d}.png", rows)
+            save_samples(run.folder / "samples" / f"{run.stage}-{epoch.number + 1:03d}.png", rows)
         return {key: sum(values) / len(values) for key, values in found.items()}
-
-
-def _check_finite(total: Tensor, step: int) -> None:
-    """Raise FusionkitError for a loss that is infinite or no number."""
-    if not torch.isfinite(total):
-        raise FusionkitError(
-            f"the loss became {total.item()} at step {step}; lower `optimizer.lr`, set "
-            f"`clip: 1.0`, or train in `precision: 32-true`. The last finished epoch is saved."
-        )
 
 
 def _cut_to_multiple(x: Tensor, stride: int) -> Tensor:

@@ -15,7 +15,7 @@ from fusionkit.errors import FusionkitError
 from fusionkit.functional.padding import pad_to_multiple
 from fusionkit.interfaces import Backbone, RunContext, Stage
 from fusionkit_emma.batches import Batches, build_teachers, random_mixtures
-from fusionkit_emma.epochs import training_epochs
+from fusionkit_emma.epochs import Epoch, training_epochs
 from fusionkit_emma.losses import add_noise
 from fusionkit_emma.optimization import (
     OptimizerSettings,
@@ -138,7 +138,7 @@ class TrainSensors(Stage):
                 )
                 scheduler.step()
             if run.is_first:
-                epoch.log(self._validate(run, sensors, teachers))
+                epoch.log(self._validate(run, epoch, sensors, teachers))
         if run.is_first:
             for modality, sensor in sensors.items():
                 run.checkpoints.save(f"sensor-{modality}", sensor)  # type: ignore[arg-type]
@@ -151,7 +151,11 @@ class TrainSensors(Stage):
 
     @torch.no_grad()
     def _validate(
-        self, run: RunContext, sensors: torch.nn.ModuleDict, teachers: Sequence[Backbone]
+        self,
+        run: RunContext,
+        epoch: Epoch,
+        sensors: torch.nn.ModuleDict,
+        teachers: Sequence[Backbone],
     ) -> dict[str, float]:
         """Return the RMSE of each sensor on whole held-out images."""
         indices = list(run.components.data.splits()["val"])[: self.val_pairs]
@@ -173,7 +177,11 @@ class TrainSensors(Stage):
                         sample.images[modality][None].to(run.fabric.device),
                         sensor.stride,  # type: ignore[arg-type]
                     )
-                    errors[modality].append(F.mse_loss(sensor(padded), target).item())
+                    error = F.mse_loss(sensor(padded), target).item()
+                    epoch.check_validation(sample.id, {f"val/rmse/{modality}": error})
+                    errors[modality].append(error)
+        if epoch.problem is not None:
+            return {}
         return {
             f"val/rmse/{m}": math.sqrt(sum(found) / len(found))
             for m, found in errors.items()
