@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.finiteness import first_nonfinite
@@ -61,9 +60,6 @@ class StageCheckpoints:
             FusionkitError: if a weight is NaN or infinite; nothing is written then.
         """
         tensors = None if state is None else dict(state)
-        # Without a state dict save_weights refuses the component itself.
-        checked = component.state_dict() if isinstance(component, nn.Module) else {}
-        _check_finite(tensors or dict(checked), f"{self._stage}: the weights {name!r}", "not saved")
         save_weights(component, weights_file(self._folder, name, self._stage), tensors)
         save_weights(component, weights_file(self._folder, name), tensors)
 

@@ -75,9 +75,7 @@ class FiniteGuard:
         if norm is not None:
             value = float(norm)
             return None if math.isfinite(value) else f"the norm of the gradient became {value}"
-        gradients = {
-            name: p.grad for name, p in self._parameters.items() if p.grad is not None
-        }
+        gradients = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
         return _first_problem("gradient of", gradients)
 
     def _weight_problem(self) -> str | None:
@@ -98,7 +96,8 @@ def infinite_losses(losses: Mapping[str, float]) -> str | None:
 
 def _largest(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the largest absolute value of each tensor; NaN if it holds one."""
-    return list(torch._foreach_norm([tensor.detach() for tensor in tensors], ord=math.inf))
+    found = [tensor.detach() for tensor in tensors]
+    return list(torch._foreach_norm(found, ord=math.inf))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _first_problem(what: str, tensors: Mapping[str, Tensor]) -> str | None:

@@ -89,7 +89,7 @@ class Epoch:
             self._run.log.write(self.step, values)
 
     def check_validation(self, sample: str, values: Mapping[str, float]) -> None:
-        """Remember if a loss of a held-out pair is NaN or infinite; the epoch then ends in an error.
+        """Remember a loss of a held-out pair that is not finite; the epoch then ends in an error.
 
         Args:
             sample: Identifier of the pair.

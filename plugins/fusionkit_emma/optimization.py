@@ -16,9 +16,8 @@ from torch.optim.swa_utils import AveragedModel
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.interfaces import Settings
 
-
 LearningRate = Annotated[float, Field(gt=0, le=1000)]
-"""A learning rate. The largest that are in use, of optimizers that scale each layer, are about 50."""
+"""A learning rate; optimizers that scale each layer use up to about 50."""
 
 
 class OptimizerSettings(Settings):

@@ -125,31 +125,22 @@ def fault(kind: str, at: int, value: float = float("nan")) -> Iterator[None]:
         yield
 
 
+NAN, INF = float("nan"), float("inf")
 FAULTS = [
-    pytest.param(stage, kind, at, clip, id=f"{stage[2:]}-{kind}-{at}{'-clip' if clip else ''}")
-    for stage, kind, at, clip in [
-        (SENSORS, "loss", 1, False),
-        (SENSORS, "gradient", 3, False),
-        (SENSORS, "gradient", 4, False),
-        (SENSORS, "weight", 2, False),
-        (SENSORS, "weight", 4, False),
-        (BACKBONE, "loss", 5, False),
-        (BACKBONE, "gradient", 6, False),
-        (BACKBONE, "loss", 7, False),
-        (BACKBONE, "gradient", 8, True),
-        (BACKBONE, "loss", 9, True),
-        (BACKBONE, "gradient", 10, False),
-        (BACKBONE, "gradient", 10, True),
-        (BACKBONE, "weight", 6, False),
-        (BACKBONE, "weight", 10, True),
-    ]
+    (SENSORS, "loss", 1, NAN, False),
+    (SENSORS, "gradient", 3, NAN, False),
+    (SENSORS, "weight", 4, INF, False),
+    (BACKBONE, "loss", 5, INF, False),
+    (BACKBONE, "gradient", 6, INF, False),
+    (BACKBONE, "loss", 7, NAN, False),
+    (BACKBONE, "gradient", 8, NAN, True),
+    (BACKBONE, "weight", 10, NAN, True),
 ]
 
 
-@pytest.mark.parametrize(("stage", "kind", "at", "clip"), FAULTS)
-@pytest.mark.parametrize("value", [float("nan"), float("inf")], ids=["nan", "inf"])
+@pytest.mark.parametrize(("stage", "kind", "at", "value", "clip"), FAULTS)
 def test_a_fault_stops_the_training_and_the_same_command_goes_on(
-    train, undisturbed, tmp_path, stage, kind, at, clip, value
+    train, undisturbed, tmp_path, stage, kind, at, value, clip
 ):
     overrides = [CLIP] if clip else []
     with fault(kind, at, value), pytest.raises(FusionkitError) as error:
@@ -159,7 +150,7 @@ def test_a_fault_stops_the_training_and_the_same_command_goes_on(
     epoch, progress = (step - 1) // 2, tmp_path / "checkpoints" / f"{stage}.progress.pt"
     assert stage in message
     assert f"step {step}," in message
-    assert len(re.findall(r"scene-?\d+", message)) == 2
+    assert len(re.findall(r"[a-z]+-\d{5}", message)) == 2
     if kind == "loss":
         term = {SENSORS: "rmse/infrared", BACKBONE: "loss/teacher" if at < 7 else "loss/sensing"}
         assert term[stage] in message
@@ -204,7 +195,7 @@ def test_a_validation_that_is_no_number_stops_the_training(
     message = str(error.value)
     assert stage in message
     assert "val/" in message
-    assert "scene" in message
+    assert re.search(r"[a-z]+-\d{5}", message)
     monkeypatch.undo()
     found, expected = weights(train(tmp_path)), undisturbed[False]
     assert all(
@@ -265,7 +256,7 @@ def test_a_checkpoint_of_an_earlier_release_that_is_no_number_is_named(train, tm
     assert str(file) in str(error.value)
 
 
-@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "-1"])
+@pytest.mark.parametrize("value", [".inf", ".nan", "-1"])
 @pytest.mark.parametrize(
     "key",
     [
