@@ -16,6 +16,7 @@ from fusionkit.inference.devices import choose_device
 from fusionkit.inference.fusion import fuse_images
 from fusionkit.inference.inference_form import inference_form
 from fusionkit.inference.onnx_model import OnnxModel
+from fusionkit.inference.openvino_model import OpenVinoModel
 from fusionkit.inference.sources import FusionOptions
 from fusionkit.interfaces import Backbone, Component
 from fusionkit.io.images import ImageLike, open_image
@@ -26,6 +27,9 @@ from fusionkit.registry.plugins import load_installed_plugins
 from fusionkit.registry.weights import load_weights, save_weights
 
 __all__ = ["build", "evaluate", "fuse", "load", "names_for", "save", "weights_of"]
+
+_EXPORTED = {".onnx": OnnxModel, ".xml": OpenVinoModel}
+"""Suffix of an exported file -> what runs it."""
 
 
 def build(kind: str, *, name: str, **arguments: Any) -> Any:
@@ -54,8 +58,8 @@ def load(path: str | Path, *, device: str = "cpu", exact: bool = False) -> Backb
     rounding. It trains and is saved as the network itself.
 
     Args:
-        path: A run folder, a ``.safetensors`` file, an ``.onnx`` file that ``fusionkit export``
-            wrote, or the name of a model that a plugin ships.
+        path: A run folder, a ``.safetensors`` file, an ``.onnx`` or ``.xml`` file that
+            ``fusionkit export`` wrote, or the name of a model that a plugin ships.
         device: Where it fuses: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``, which takes a
             GPU if there is one.
         exact: Return the network exactly as its authors wrote it, which is slower.
@@ -69,9 +73,9 @@ def load(path: str | Path, *, device: str = "cpu", exact: bool = False) -> Backb
         ('infrared', 'visible')
     """
     file = weights_of(path)
-    if file.suffix == ".onnx":
+    if file.suffix in _EXPORTED:
         choose_device(device)
-        return OnnxModel(file).eval()
+        return _EXPORTED[file.suffix](file)
     component = load_weights(file, load_installed_plugins().registry)
     if not isinstance(component, Backbone):
         raise FusionkitError(

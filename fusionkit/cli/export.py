@@ -16,7 +16,13 @@ logger = logging.getLogger("fusionkit")
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="File to write.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="File to write: `.onnx`, or `.xml` for OpenVINO, which puts a `.bin` beside it.",
+        ),
+    ],
     model: Annotated[
         str,
         typer.Option(
@@ -35,22 +41,29 @@ def export(
     ] = None,
     plugin_files: PluginFiles = None,
 ) -> None:
-    """Export a trained model as ONNX.
+    """Export a trained model as ONNX, or for OpenVINO.
 
     The exported network takes the luminance of each modality in images of any size and returns
     the fused luminance. The command compares it with PyTorch before it writes the file.
 
-    Example:
+    The file is a model for `fusionkit fuse --model FILE` too.
+
+    Examples:
 
     ```bash
     fusionkit export --model emma-ir-vis emma-ir-vis.onnx
+    fusionkit export --model emma-ir-vis emma-ir-vis.xml
     ```
     """
     from fusionkit.api import load
     from fusionkit.inference.onnx_export import export_onnx
+    from fusionkit.inference.openvino_export import export_openvino
     from fusionkit.io.atomic_write import make_folder
 
     network = load(model, exact=True)
     make_folder(out.parent)
-    names = export_onnx(network, out, modality)
-    logger.info("%s: %s -> fused, %.1f MB", out, ", ".join(names), out.stat().st_size / 1e6)
+    write = export_openvino if out.suffix == ".xml" else export_onnx
+    names = write(network, out, modality)
+    files = [out, out.with_suffix(".bin")] if out.suffix == ".xml" else [out]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    logger.info("%s: %s -> fused, %.1f MB", out, ", ".join(names), size)
