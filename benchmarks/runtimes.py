@@ -225,8 +225,8 @@ def page(variants: Sequence[Variant], pairs: Sequence[Sample], what: str) -> str
     about = (
         f"`python -m benchmarks.runtimes DATA` wrote this page, from {what}.\n"
         f"Time at {SIZE[1]}x{SIZE[0]} on one thread, as a multiple of the first row; all rows\n"
-        f"take turns in one run, and the best time counts. Loss is the PSNR against the first row.\n"
-        f"Metrics are those of the first row, and differences from them.\n"
+        f"take turns in one run, and the best time counts. Loss is the PSNR against the first\n"
+        f"row. Metrics are those of the first row, and differences from them.\n"
         f"PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}.\n"
     )
     refused = [f"\n{v.runtime}, {v.precision}: {v.refusal}" for v in variants if v.refusal]

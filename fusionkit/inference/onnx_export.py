@@ -248,6 +248,15 @@ def check_same_result(backbone: Backbone, exported: ExportedModel) -> None:
 
     Raises:
         FusionkitError: if they differ by more than 1e-3 of the range.
+
+    Example:
+        >>> import tempfile
+        >>> import fusionkit as fk
+        >>> average = fk.build("backbone", name="average")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "average.onnx")
+        ...     _ = export_onnx(average, path, ["infrared", "visible"])
+        ...     check_same_result(average, OnnxModel(path))
     """
     random = torch.Generator().manual_seed(0)
     images = {name: torch.rand(1, 53, 94, generator=random) for name in exported.modalities}

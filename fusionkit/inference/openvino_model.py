@@ -72,6 +72,10 @@ def import_openvino() -> Any:
 
     Raises:
         ImportError: if OpenVINO is not installed.
+
+    Example:
+        >>> "CPU" in import_openvino().Core().available_devices
+        True
     """
     name = "openvino_telemetry"
     if "openvino" in sys.modules:
