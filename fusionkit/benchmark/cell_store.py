@@ -12,7 +12,7 @@ from typing import Any
 from fusionkit.benchmark.identity import digest_of
 from fusionkit.benchmark.results import decode_result, encode_result
 from fusionkit.interfaces import TaskResult
-from fusionkit.io.atomic_write import locked, make_folder, write_json
+from fusionkit.io.atomic_write import locked, make_folder, set_aside, write_json
 
 __all__ = ["CellStore"]
 
@@ -62,8 +62,13 @@ class CellStore:
         path = self._path(key)
         if not path.is_file():
             return None
+        try:
+            result = decode_result(json.loads(path.read_text(encoding="utf-8"))["result"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            set_aside(path, "it holds no result; the cell is computed again")
+            return None
         self.found += 1
-        return decode_result(json.loads(path.read_text(encoding="utf-8"))["result"])
+        return result
 
     @contextmanager
     def _claimed(self, name: str) -> Iterator[Path]:

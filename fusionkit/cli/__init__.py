@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 # isort: off
 # In the order of `fusionkit --help`.
 from fusionkit.cli import fuse  # noqa: F401
@@ -21,8 +19,8 @@ from fusionkit.cli import plugins  # noqa: F401
 
 # isort: on
 from fusionkit.cli.app import app, plugins_app
+from fusionkit.cli.ending import run_to_the_end
 from fusionkit.cli.messages import log_to_stderr
-from fusionkit.errors import FusionkitError
 
 __all__ = ["app", "main", "plugins_app"]
 
@@ -30,18 +28,8 @@ __all__ = ["app", "main", "plugins_app"]
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0 for success, 2 for a mistake of the user, told in one message, 1 for a bug,
-    130 for an interruption.
+    Exit codes: 0 for success, 2 for a mistake of the user or a fault of the machine, told in one
+    message, 1 for a bug, 130 for an interruption.
     """
     log_to_stderr()
-    try:
-        app(standalone_mode=True)
-    except FusionkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(
-            "interrupted; started again, `fuse`, `run` and `bench` go on where they stopped",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+    run_to_the_end(app)

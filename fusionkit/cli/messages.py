@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 __all__ = ["log_to_stderr"]
 
@@ -12,9 +13,10 @@ class _StderrHandler(logging.Handler):
     """Writes each record to the current ``sys.stderr``, which progress bars and tests replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line and flush it."""
+        """Write one line and flush it; a full disk behind standard error stops no work."""
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        print(prefix + record.getMessage(), file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(prefix + record.getMessage(), file=sys.stderr, flush=True)
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

@@ -16,7 +16,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from fusionkit.io.atomic_write import TEMPORARY, locked, make_folder, write_json, write_text
+from fusionkit.io.atomic_write import (
+    TEMPORARY,
+    append_line,
+    locked,
+    make_folder,
+    write_json,
+    write_text,
+)
 from fusionkit.io.listing import PairFiles
 
 __all__ = ["FOLDER", "Records", "network_digest", "owned"]
@@ -65,7 +72,8 @@ def owned(out: Path, below: Iterable[Path] = ()) -> Iterator[None]:
         try:
             yield
         finally:
-            owner.unlink(missing_ok=True)
+            with suppress(OSError):  # of a folder that can't be written, an error is under way
+                owner.unlink(missing_ok=True)
 
 
 def _read_owner(path: Path) -> str:
@@ -117,14 +125,9 @@ class Records:
     def add(self, pair: PairFiles, result: Path) -> None:
         """Remember a result that was just written; safe against a kill at any moment."""
         name = result.relative_to(self._out).as_posix()
-        line = json.dumps([pair.id, name, self._digest(pair, result)]) + "\n"
+        line = json.dumps([pair.id, name, self._digest(pair, result)])
         make_folder(self._path.parent)
-        # One write to a file opened for appending, so lines of several threads never mix.
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)
+        append_line(self._path, line)
 
     def _read(self) -> dict[str, tuple[str, str]]:
         done: dict[str, tuple[str, str]] = {}

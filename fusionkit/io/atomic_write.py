@@ -1,13 +1,16 @@
-"""Atomic writing: a file appears complete or not at all."""
+"""Safe writing: a file appears complete or not at all, and a fault is one sentence."""
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
+import re
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +18,45 @@ from filelock import FileLock, Timeout
 
 from fusionkit.errors import FusionkitError, WriteError
 
-__all__ = ["TEMPORARY", "atomic_write", "locked", "make_folder", "write_json", "write_text"]
+__all__ = [
+    "TEMPORARY",
+    "append_line",
+    "atomic_write",
+    "locked",
+    "make_folder",
+    "set_aside",
+    "write_json",
+    "write_text",
+]
+
+logger = logging.getLogger("fusionkit")
 
 TEMPORARY = ".fusionkit-"
 """Beginning of the names of files that are not complete yet."""
+
+_APPENDING = threading.Lock()
+_FULL = "free some space, and run the same command again"
+_FORBIDDEN = "allow it, or name another folder"
+_REMEDIES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EROFS: _FORBIDDEN,
+}
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` with the same suffix; rename it at the end.
 
+    Libraries report a full disk in many ways: ``torch.save`` by a RuntimeError, Pillow and tifffile
+    by an OSError without a number. So if anything fails inside the ``with`` block, the cause is
+    searched in the error, and then by writing to the folder.
+
     Raises:
-        WriteError: if the folder can't be written, or the disk is full.
+        WriteError: if the file can't be written, for instance because the disk is full.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +70,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise WriteError(f"{path} can't be written: {error.strerror}") from None
+        raise _write_error(path, error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -49,12 +79,47 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except FusionkitError:
+        raise
+    except Exception as error:
+        cause = _find_cause(error, temporary)
+        if cause is None:
             raise
-        raise WriteError(f"{path} can't be written: {error.strerror}") from None
+        raise _write_error(path, cause) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that can't be written, an error is under way already
+            temporary.unlink(missing_ok=True)
+
+
+def _write_error(path: Path, cause: OSError) -> WriteError:
+    remedy = _REMEDIES.get(cause.errno or 0)
+    return WriteError(
+        f"{path} can't be written: {cause.strerror or cause}" + (f"; {remedy}" if remedy else "")
+    )
+
+
+def _find_cause(error: BaseException, temporary: Path) -> OSError | None:
+    """Return why a file could not be written; None if something else went wrong."""
+    unnumbered = None
+    link: BaseException | None = error
+    while link is not None:
+        number = re.search(r"\(os error (\d+)\)", str(link))  # as libraries in Rust say it
+        if number:
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        if isinstance(link, OSError) and link.filename not in (None, temporary, str(temporary)):
+            return None  # another file, such as a source
+        if isinstance(link, OSError) and link.errno is not None:
+            return link
+        if isinstance(link, OSError):
+            unnumbered = link
+        link = link.__cause__ or link.__context__
+    try:
+        with tempfile.TemporaryFile(dir=temporary.parent, buffering=0) as file:
+            file.write(bytes(1 << 16))
+            file.write(b"0")  # a first write may be cut short without an error
+    except OSError as cause:
+        return cause
+    return unnumbered
 
 
 def write_text(path: Path, text: str) -> None:
@@ -82,11 +147,77 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a text file; the file keeps complete lines even if the disk is full.
+
+    Threads of one process may append to the same file.
+
+    Args:
+        path: The file; it need not exist.
+        line: The text, without a line break.
+
+    Raises:
+        WriteError: if the file can't be written.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for number in range(3):
+        ...         append_line(Path(folder) / "log", f"step {number}")
+        ...     (Path(folder) / "log").read_text().splitlines()
+        ['step 0', 'step 1', 'step 2']
+    """
+    data = line.encode() + b"\n"
+    try:
+        with _APPENDING, path.open("a+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                if file.read(1) != b"\n":  # a crash of the machine left half a line
+                    data = b"\n" + data
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[file.write(left) :]  # a full disk may take a part of it
+            except OSError:
+                file.truncate(end)
+                raise
+    except OSError as error:
+        raise _write_error(path, error) from error
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file to ``NAME.damaged``, and log a warning that names it.
+
+    Args:
+        path: The file; nothing happens if another command has set it aside in the meantime.
+        reason: What is wrong, and what follows.
+
+    Raises:
+        WriteError: if it can't be renamed.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "state.json"
+        ...     _ = path.write_text("{")
+        ...     set_aside(path, "it ends in the middle")
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['state.json.damaged']
+    """
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        path.replace(aside)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _write_error(aside, error) from error
+    logger.warning("%s is damaged (%s); it is kept as %s", path, reason, aside.name)
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and its parents, and check that it can be written.
 
     Raises:
-        FusionkitError: if it is a file, or can't be made or written.
+        WriteError: if it is a file, or can't be made or written.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -99,9 +230,9 @@ def make_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (FileExistsError, NotADirectoryError):
-        raise FusionkitError(f"{folder} can't be an output folder: a file stands there") from None
+        raise WriteError(f"{folder} can't be an output folder: a file stands there") from None
     except OSError as error:
-        raise FusionkitError(f"the folder {folder} can't be written: {error.strerror}") from None
+        raise _write_error(folder, error) from error
 
 
 @contextmanager
@@ -114,6 +245,7 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
 
     Raises:
         FusionkitError: ``busy``, if another process holds it.
+        WriteError: if the file can't be written.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder) / ".lock"):
@@ -125,6 +257,8 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
         lock.acquire(timeout=-1 if busy is None else 0)
     except Timeout:
         raise FusionkitError(busy or f"{path} is held by another process") from None
+    except OSError as error:
+        raise _write_error(path, error) from error
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +270,10 @@ def _write_with_pillow(path: Path, image: Array, metadata: Metadata, quality: in
     if suffix != ".bmp":
         found = {"exif": metadata.exif(image.shape[:2]), "icc_profile": metadata.profile}
         options.update({name: value for name, value in found.items() if value is not None})
-    Image.fromarray(image).save(path, **options)
+    # Pillow's encoders don't notice that a full disk takes only a part of what they write.
+    encoded = BytesIO()
+    Image.fromarray(image).save(encoded, Image.registered_extensions()[suffix], **options)
+    path.write_bytes(encoded.getbuffer())
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import torch
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.finiteness import first_nonfinite
 from fusionkit.interfaces import Component
-from fusionkit.io.atomic_write import atomic_write
+from fusionkit.io.atomic_write import atomic_write, set_aside
 from fusionkit.registry.components import Registry
 from fusionkit.registry.weights import load_weights, save_weights
 from fusionkit.runs.ledger import Ledger
@@ -99,16 +99,27 @@ class StageCheckpoints:
     def load_progress(self) -> dict[str, Any] | None:
         """Return what this stage saved before it was interrupted, or None.
 
+        A damaged file is kept under another name, and the stage starts from its beginning.
+
         Raises:
             FusionkitError: if a tensor holds NaN or infinity.
         """
-        if not self.progress_file.is_file():
+        path = self.progress_file
+        if not path.is_file():
             return None
-        state = torch.load(self.progress_file, map_location="cpu", weights_only=True)
-        _check_finite(
-            state, str(self.progress_file), f"delete it to begin the stage {self._stage} again"
-        )
-        return state
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:  # PyTorch has no error of its own for a damaged file
+            reason = f"{type(error).__name__}: {str(error).partition('.')[0]}"
+        else:
+            if isinstance(state, dict):
+                _check_finite(state, str(path), f"delete it to begin the stage {self._stage} again")
+                return state
+            reason = f"expected a dict, found {type(state).__name__}"
+        set_aside(path, f"{reason}; the stage {self._stage} starts again")
+        return None
 
     def clear_progress(self) -> None:
         """Remove what this stage saved to resume from."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fusionkit.io.atomic_write import write_text
+from fusionkit.io.atomic_write import append_line, set_aside, write_text
 
 __all__ = ["LogFile", "StageLog"]
 
@@ -34,28 +34,53 @@ class LogFile:
     def append(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Append one entry."""
         entry = {"time": round(time.time(), 3), "stage": stage, "step": step, **values}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        append_line(self.path, json.dumps(entry))
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all entries, oldest first; of a step logged twice after a restart, the last."""
+        """Return all entries, oldest first; of a step logged twice after a restart, the last.
+
+        Damaged lines are left out.
+        """
         entries = {}
-        for text in self._lines():
-            entry = json.loads(text)
-            entries[entry["stage"], entry["step"], *sorted(entry)] = entry
+        for line in self._lines():
+            entry = _parse(line)
+            if entry is not None:
+                entries[entry["stage"], entry["step"], *sorted(entry)] = entry
         return list(entries.values())
 
     def keep_stages(self, stages: Collection[str]) -> None:
         """Remove the entries of all other stages."""
-        if not self.path.is_file():
-            return
-        kept = [line for line in self._lines() if json.loads(line)["stage"] in stages]
-        write_text(self.path, "".join(line + "\n" for line in kept))
+        if self.path.is_file():
+            self._write(
+                line for line in self._lines() if (_parse(line) or {}).get("stage") in stages
+            )
 
-    def _lines(self) -> list[str]:
-        if not self.path.is_file():
-            return []
-        return self.path.read_text(encoding="utf-8").splitlines()
+    def repair(self) -> None:
+        """Keep a damaged log under another name, and go on with the lines that can be read."""
+        lines = self._lines()
+        sound = [line for line in lines if _parse(line) is not None]
+        if len(sound) < len(lines):
+            bad = len(lines) - len(sound)
+            set_aside(self.path, f"{bad} of {len(lines)} lines can't be read; the others stay")
+            self._write(sound)
+
+    def _lines(self) -> list[bytes]:
+        return self.path.read_bytes().splitlines() if self.path.is_file() else []
+
+    def _write(self, lines: Iterable[bytes]) -> None:
+        write_text(self.path, "".join(line.decode() + "\n" for line in lines))
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return an entry, or None for a damaged line."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(entry, dict):
+        return None
+    whole = isinstance(entry.get("stage"), str) and isinstance(entry.get("step"), int)
+    return entry if whole else None
 
 
 class StageLog:

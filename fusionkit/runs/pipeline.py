@@ -79,6 +79,7 @@ def _run_stages(run: Run, fabric: Fabric, restart_from: str | None) -> None:
     fabric.launch()
     run.open(fabric)
     if fabric.is_global_zero:
+        run.repair()
         if restart_from is not None:
             run.forget_from(restart_from)
         run.ledger.write_started(run.digests)
@@ -102,19 +103,16 @@ def _stage_to_restart(run: Run, restart: bool) -> str | None:
     """Return the stage to run again from, None to resume; refuse to overwrite another run."""
     folder, digests, ledger = run.folder, run.digests, run.ledger
     is_run = (folder / "config.yaml").is_file() or _lock_of(run).is_file()
-    if folder.is_dir() and any(folder.iterdir()) and not is_run:
+    # A start that could not write leaves empty folders.
+    if not is_run and any(path.is_file() for path in folder.rglob("*")):
         raise FusionkitError(
             f"{folder} exists and is no run folder (it has no config.yaml); "
             f"give the run another name: name=..."
         )
     started, finished = ledger.started(), ledger.finished()
-    worked_on = set(finished) | {
-        path.name.removesuffix(".progress.pt")
-        for path in (folder / "checkpoints").glob("*.progress.pt")
-    }
     order = list(digests)
-    changed = [key for key in worked_on if digests.get(key) != started.get(key)]
-    incomplete = {key: path for key in finished if (path := ledger.missing_file(key)) is not None}
+    changed = [key for key in ledger.worked_on() if digests.get(key) != started.get(key)]
+    incomplete = {key: found for key in finished if (found := ledger.problem(key)) is not None}
     if not changed and not incomplete:
         return order[0] if restart and started else None
     first = min((order.index(k) for k in (*changed, *incomplete) if k in order), default=0)
@@ -126,10 +124,10 @@ def _stage_to_restart(run: Run, restart: bool) -> str | None:
             f"{order[first]} on (see {folder / 'config.yaml'}); give this run another name "
             f"(name=...), or add --restart to run again from that stage"
         )
-    key, path = next(iter(incomplete.items()))
+    key, problem = next(iter(incomplete.items()))
     raise FusionkitError(
-        f"the stage {key} is finished, but its file {path} is missing; restore it, or add "
-        f"--restart to run again from that stage"
+        f"the stage {key} is finished, but {problem}; restore it, or add --restart to run again "
+        f"from that stage"
     )
 
 

@@ -153,6 +153,11 @@ class Run:
         self.ledger.add(key, FinishedStage(self.digests[key], artifacts))
         context.checkpoints.clear_progress()
 
+    def repair(self) -> None:
+        """Keep damaged records of the run under another name, and go on without them."""
+        self.ledger.repair()
+        self.log.repair()
+
     def forget_from(self, key: str) -> None:
         """Forget that a stage and those after it have run."""
         keys = list(self.stages)

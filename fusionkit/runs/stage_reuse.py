@@ -54,7 +54,7 @@ def _reusable_stages(run: Run, ledger: Ledger) -> dict[str, FinishedStage]:
     stages: dict[str, FinishedStage] = {}
     for key, digest in run.digests.items():
         stage = finished.get(key)
-        if stage is None or stage.digest != digest or ledger.missing_file(key) is not None:
+        if stage is None or stage.digest != digest or ledger.problem(key) is not None:
             break
         stages[key] = stage
     return stages

@@ -26,9 +26,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old"
 
 
-def test_other_faults_keep_their_traceback(tmp_path):
-    with pytest.raises(IsADirectoryError), atomic_write(tmp_path / "a.txt") as temporary:
-        raise IsADirectoryError(temporary)
+def test_faults_of_other_files_keep_their_traceback(tmp_path):
+    missing = tmp_path / "source.png"
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a.txt"):
+        missing.read_bytes()
+    with pytest.raises(KeyError), atomic_write(tmp_path / "a.txt"):
+        raise KeyError("no fault of the disk")
     assert list(tmp_path.iterdir()) == []
 
 

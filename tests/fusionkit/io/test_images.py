@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from fusionkit.errors import FusionkitError
+from fusionkit.errors import FusionkitError, WriteError
 from fusionkit.io.images import (
     from_float,
     has_colour,
@@ -95,7 +95,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WriteError, match="disk full"):
         write_image(path, picture(np.uint8, size=(5, 5)))
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import RunContext, Stage
 from fusionkit.runs.ledger import FinishedStage, Ledger, stage_digests
 
@@ -83,14 +82,19 @@ def test_the_first_missing_file_is_found(ledger):
     ledger.add("0-first", FinishedStage("abc", {"fused": ["fused/a.png", "fused/b.png"]}))
     (ledger.folder / "fused").mkdir()
     (ledger.folder / "fused" / "a.png").touch()
-    assert ledger.missing_file("0-first") == ledger.folder / "fused" / "b.png"
+    assert str(ledger.folder / "fused" / "b.png") in ledger.problem("0-first")
     (ledger.folder / "fused" / "b.png").touch()
-    assert ledger.missing_file("0-first") is None
+    assert ledger.problem("0-first") is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"0-first": "abc"}', '{"0-first": {"x": 1}}'])
-def test_a_damaged_state_is_named(ledger, text):
-    (ledger.folder / "state.json").write_text(text)
-    with pytest.raises(FusionkitError) as error:
-        ledger.finished()
-    assert str(ledger.folder / "state.json") in str(error.value)
+def test_a_damaged_state_is_named_and_kept(ledger, text, logged):
+    path = ledger.folder / "state.json"
+    path.write_text(text)
+    ledger.write_started({"0-first": "abc"})
+    assert ledger.finished() == {}
+    assert ledger.worked_on() == {"0-first"}  # so another configuration is refused still
+    ledger.repair()
+    assert str(path) in logged[0]
+    assert path.with_name("state.json.damaged").read_text() == text
+    assert not path.exists()

@@ -58,7 +58,7 @@ def test_all_stages_of_the_same_configuration_are_taken_over(finished, load, plu
         ["0-train-sensors", "1-train-backbone", "2-fuse"],
     )
     assert run.ledger.finished() == finished.ledger.finished()
-    assert [run.ledger.missing_file(key) for key in run.stages] == [None, None, None]
+    assert [run.ledger.problem(key) for key in run.stages] == [None, None, None]
     assert len(list((run.folder / "fused").rglob("*.png"))) > 0
     found, expected = files(run.folder), files(finished.folder)
     # the images that train-backbone draws on the way are no artifacts

@@ -1,0 +1,126 @@
+"""Exit codes and last words: faults, a full disk behind standard output, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fusionkit.cli.ending import run_to_the_end
+from fusionkit.errors import FusionkitError
+
+SLOW = """\
+import sys, time
+from fusionkit.cli.ending import run_to_the_end
+def command():
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    finally:
+        print("ending", flush=True)
+        time.sleep(SECONDS)
+run_to_the_end(command)
+"""
+
+
+def ending(command) -> int:
+    with pytest.raises(SystemExit) as end:
+        run_to_the_end(command)
+    return end.value.code
+
+
+def test_success_and_a_mistake(capsys):
+    def fail():
+        raise FusionkitError("expected two sources")
+
+    assert ending(lambda: print("done")) == 0
+    assert ending(fail) == 2
+    out, err = capsys.readouterr()
+    assert out == "done\n"
+    assert err == "error: expected two sources\n"
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_to_the_end(lambda: 1 / 0)
+    with pytest.raises(FileNotFoundError):  # the output can be written, so it is no fault of it
+        run_to_the_end(lambda: open("/nowhere/file"))  # noqa: PTH123, SIM115
+
+
+def test_an_interruption_that_turns_into_another_error(capsys):
+    def command():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        finally:
+            raise RuntimeError("release unlocked lock")  # as locks of Python do it
+
+    before = signal.getsignal(signal.SIGINT)
+    assert ending(command) == 130
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.fixture
+def start():
+    processes = []
+
+    def start(seconds: float) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SLOW.replace("SECONDS", str(seconds))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell without job control lets its children ignore SIGINT.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "ending\n"
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_one_interruption_cleans_up_and_says_so_in_a_line(start):
+    process = start(0)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_second_interruption_stops_at_once(start):
+    process = start(60)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == -signal.SIGINT
+
+
+@pytest.mark.parametrize("text", ["short", "x" * 100_000], ids=["at the end", "while printing"])
+def test_a_full_disk_behind_standard_output_is_one_line(text):
+    code = (
+        f"from fusionkit.cli.ending import run_to_the_end\nrun_to_the_end(lambda: print({text!r}))"
+    )
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+
+
+def test_a_full_disk_behind_both_ends_with_the_code(tmp_path):
+    code = "from fusionkit.cli.ending import run_to_the_end\nrun_to_the_end(lambda: print(1))"
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        assert (
+            subprocess.run([sys.executable, "-c", code], stdout=full, stderr=full).returncode == 2
+        )
