@@ -13,6 +13,8 @@ from fusionkit.cli.options import (
     BackboneOption,
     ColourRule,
     DeviceOption,
+    EngineName,
+    EngineOption,
     ExactOption,
     ModelOption,
     PluginFiles,
@@ -21,7 +23,9 @@ from fusionkit.cli.options import (
     Stretch,
     Symmetry,
     SymmetryOption,
+    WorkersOption,
     choose_model,
+    open_engine,
     parse_assignments,
 )
 
@@ -149,6 +153,8 @@ def fuse(
     ] = "auto",
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.fp32,
+    engine: EngineOption = EngineName.local,
+    workers: WorkersOption = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -200,6 +206,8 @@ def fuse(
             "--pair, --pairs, --recursive and --format are for images, and these are videos; "
             "leave them out"
         )
+    if videos is not None and engine is EngineName.ray:
+        raise FusionkitError("--engine ray is for folders of images, and these are videos")
     listing = Listing(())
     if videos is None:
         listing = list_sources(paths, source, pair, pairs, recursive=recursive)
@@ -234,15 +242,20 @@ def fuse(
         if made.problems:
             raise typer.Exit(2)
         return
-    folder_options = FolderOptions(
-        format=OutputFormat(None if format is None else f".{format.removeprefix('.')}", quality),
-        overwrite=overwrite,
-        strict=strict,
-        device=choose_device(device),
-        precision=precision.value,
-    )
     listing = rename_modalities(listing, names)
-    with ProgressBar("fusing") as bar:
+    if len(listing.pairs) == 1:
+        engine, workers = EngineName.local, None  # other machines could not help
+    with open_engine(engine, workers, device) as (chosen, place), ProgressBar("fusing") as bar:
+        folder_options = FolderOptions(
+            format=OutputFormat(
+                None if format is None else f".{format.removeprefix('.')}", quality
+            ),
+            overwrite=overwrite,
+            strict=strict,
+            device=place,
+            precision=precision.value,
+            engine=chosen,
+        )
         report = fuse_files(network, listing, out, options, folder_options, progress=bar)
     if report.failures:
         raise typer.Exit(2)

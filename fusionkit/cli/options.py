@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,9 @@ import typer
 from fusionkit.errors import FusionkitError
 
 if TYPE_CHECKING:
+    import torch
+
+    from fusionkit.inference.engines import Engine
     from fusionkit.interfaces import Backbone
 
 logger = logging.getLogger("fusionkit")
@@ -119,6 +123,34 @@ PrecisionOption = Annotated[
 ]
 
 
+class EngineName(StrEnum):
+    """Where the work is done."""
+
+    local = "local"
+    ray = "ray"
+
+
+EngineOption = Annotated[
+    EngineName,
+    typer.Option(
+        "--engine",
+        help="`local` works in threads of this machine. `ray` spreads the work over the Ray "
+        "cluster that RAY_ADDRESS names, or over processes of this machine.",
+    ),
+]
+
+
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Workers of `--engine ray`. By default one for each GPU, or each core without GPUs.",
+    ),
+]
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -185,6 +217,36 @@ def parse_sources(options: list[str]) -> dict[str, Path]:
             f"give --source once for each modality"
         )
     return {modality: Path(path) for modality, path in sources.items()}
+
+
+@contextmanager
+def open_engine(
+    engine: EngineName, workers: int | None, device: str
+) -> Iterator[tuple[Engine, torch.device]]:
+    """Yield the engine that a command asks for, and the device that it computes on.
+
+    Args:
+        engine: Its name.
+        workers: Number of workers of a Ray cluster.
+        device: ``auto``, ``cpu``, ``cuda`` or, without Ray, another one of this machine.
+
+    Raises:
+        FusionkitError: if Ray, the cluster or the device is not there, or workers were asked of
+            the local engine.
+    """
+    from fusionkit.inference.devices import choose_device
+    from fusionkit.inference.engines import LocalEngine
+    from fusionkit.inference.ray_engine import RayEngine
+
+    if engine is EngineName.ray:
+        with RayEngine(device, workers) as cluster:
+            yield cluster, cluster.device
+        return
+    if workers is not None:
+        raise FusionkitError(
+            "--workers is for --engine ray; OMP_NUM_THREADS limits the cores of this machine"
+        )
+    yield LocalEngine(), choose_device(device)
 
 
 def choose_model(

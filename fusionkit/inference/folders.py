@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -15,11 +15,11 @@ import torch
 
 from fusionkit.errors import FusionkitError, WriteError
 from fusionkit.inference.devices import Precision
+from fusionkit.inference.engines import Engine, LocalEngine
 from fusionkit.inference.failures import FAILURES, Failure, write_failures
 from fusionkit.inference.output import OutputFiles, OutputFormat
 from fusionkit.inference.pair_fuser import Changes, FusedPair, PairFuser
-from fusionkit.inference.parallel import cores, in_parallel
-from fusionkit.inference.records import Records, network_digest, owned
+from fusionkit.inference.records import OWNER, Provenance, Records, network_digest, owned
 from fusionkit.inference.runner import NetworkRunner
 from fusionkit.inference.sources import FusionOptions
 from fusionkit.interfaces import Backbone
@@ -47,6 +47,8 @@ class FolderOptions:
         strict: Stop at the first pair that can't be fused, and refuse sources without a partner.
         device: Where the network computes; where it is by default.
         precision: Arithmetic of the network.
+        engine: What works on the pairs; threads of this process by default. A single pair is always
+            fused in this process.
     """
 
     format: OutputFormat = field(default_factory=OutputFormat)
@@ -54,6 +56,7 @@ class FolderOptions:
     strict: bool = False
     device: torch.device | None = None
     precision: Precision = "fp32"
+    engine: Engine | None = None
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,7 @@ def fuse_files(
     output = OutputFiles(out, pairs, folder_options.format, as_file=single)
     windows = _find_windows(pairs, options, strict=single or folder_options.strict)
     output.make_folder()
-    workers = 1 if single else max(2, cores())
-    runner = NetworkRunner(model, folder_options.device, folder_options.precision, callers=workers)
+    strict = single or folder_options.strict
     places = {(out / pair.id).parent for pair in pairs}
     with nullcontext() if output.is_file else owned(out, places):
         records = None
@@ -145,11 +147,21 @@ def fuse_files(
                 "precision": folder_options.precision,
             }
             records = Records(out, settings)
-        work = _FolderWork(
-            PairFuser(runner, options, windows, output), records, progress or SilentProgress()
+        job = _FolderJob(
+            model,
+            folder_options.device,
+            folder_options.precision,
+            options,
+            windows,
+            output,
+            None if records is None else records.provenance,
+            strict,
         )
-        strict = single or folder_options.strict
-        return work.run(pairs, out, workers, strict=strict, overwrite=folder_options.overwrite)
+        engine = folder_options.engine
+        if single or engine is None:
+            engine = LocalEngine(1 if single else None)
+        work = _FolderWork(engine, records, progress or SilentProgress())
+        return work.run(job, pairs, out, overwrite=folder_options.overwrite)
 
 
 def _find_windows(
@@ -171,14 +183,63 @@ def _find_windows(
     return find_windows(images, options.windows, skip_damaged=not strict)
 
 
+@dataclass(frozen=True)
+class _Done:
+    """A pair that was fused, and the line that records it."""
+
+    fused: FusedPair
+    record: str
+
+
+@dataclass(frozen=True)
+class _FolderJob:
+    """What fuses pairs in any process; see ``fuse_files`` and ``FolderOptions``."""
+
+    network: Backbone
+    device: torch.device | None
+    precision: Precision
+    options: FusionOptions
+    windows: Mapping[str, tuple[float, float]]
+    output: OutputFiles
+    provenance: Provenance | None
+    strict: bool
+
+    def __call__(self, threads: int) -> Callable[[PairFiles], _Done | Failure]:
+        runner = NetworkRunner(self.network, self.device, self.precision, callers=threads)
+        fuse = PairFuser(runner, self.options, self.windows, self.output)
+
+        def attempt_strictly(files: PairFiles) -> _Done:
+            fused = fuse(files)
+            line = "" if self.provenance is None else self.provenance.line(files, fused.path)
+            return _Done(fused, line)
+
+        def attempt(files: PairFiles) -> _Done | Failure:
+            try:
+                return attempt_strictly(files)
+            except WriteError:
+                raise
+            except FusionkitError as error:
+                reason = str(error)
+            except Exception as error:  # one bad pair must not stop the others
+                logger.debug("%s could not be fused", files.id, exc_info=True)
+                reason = f"{type(error).__name__}: {error}"
+            return _failure(files, reason)
+
+        return attempt_strictly if self.strict else attempt
+
+
+def _failure(files: PairFiles, reason: str) -> Failure:
+    return Failure(files.id, tuple(files.paths.values()), reason)
+
+
 class _FolderWork:
     """Works through pairs, and keeps account of them."""
 
-    def __init__(self, fuse: PairFuser, records: Records | None, progress: Progress):
-        self._fuse, self._records, self._progress = fuse, records, progress
+    def __init__(self, engine: Engine, records: Records | None, progress: Progress):
+        self._engine, self._records, self._progress = engine, records, progress
 
     def run(
-        self, pairs: Sequence[PairFiles], out: Path, workers: int, *, strict: bool, overwrite: bool
+        self, job: _FolderJob, pairs: Sequence[PairFiles], out: Path, *, overwrite: bool
     ) -> FusionReport:
         results: dict[int, Path] = {}
         if self._records is not None and not overwrite:
@@ -194,17 +255,28 @@ class _FolderWork:
         self._progress.expect(len(todo))
         failures: dict[int, Failure] = {}
         changes, pixels, started = Changes(), 0, time.perf_counter()
-        attempt = self._attempt_strictly if strict else self._attempt
+        # Every worker must see the output folder, and the files of the first pair.
+        shared = [out / OWNER] if self._records is not None else []
+        shared += [path for index in todo[:1] for path in pairs[index].paths.values()]
+        outcomes = self._engine.run(
+            job,
+            (pairs[index] for index in todo),
+            shared=shared,
+            lost=None if job.strict else _failure,
+        )
         try:
-            for place, outcome in in_parallel(attempt, (pairs[index] for index in todo), workers):
-                index = todo[place]
-                if isinstance(outcome, Failure):
-                    failures[index] = outcome
-                else:
-                    results[index] = outcome.path
-                    changes.count(outcome)
-                    pixels += math.prod(outcome.size)
-                self._progress.step()
+            with closing(outcomes):  # an error here must not leave workers writing
+                for place, outcome in outcomes:
+                    index = todo[place]
+                    if isinstance(outcome, Failure):
+                        failures[index] = outcome
+                    else:
+                        if self._records is not None:
+                            self._records.append(outcome.record)
+                        results[index] = outcome.fused.path
+                        changes.count(outcome.fused)
+                        pixels += math.prod(outcome.fused.size)
+                    self._progress.step()
         finally:
             seconds = time.perf_counter() - started
             ordered = [failures[index] for index in sorted(failures)]
@@ -220,24 +292,6 @@ class _FolderWork:
         return FusionReport(
             tuple(results[index] for index in sorted(results)), skipped, tuple(ordered)
         )
-
-    def _attempt(self, files: PairFiles) -> FusedPair | Failure:
-        try:
-            return self._attempt_strictly(files)
-        except WriteError:
-            raise
-        except FusionkitError as error:
-            reason = str(error)
-        except Exception as error:  # one bad pair must not stop the others
-            logger.debug("%s could not be fused", files.id, exc_info=True)
-            reason = f"{type(error).__name__}: {error}"
-        return Failure(files.id, tuple(files.paths.values()), reason)
-
-    def _attempt_strictly(self, files: PairFiles) -> FusedPair:
-        fused = self._fuse(files)
-        if self._records is not None:
-            self._records.add(files, fused.path)
-        return fused
 
     @staticmethod
     def _log_summary(count: int, pixels: int, seconds: float, out: Path) -> None:

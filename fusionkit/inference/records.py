@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ from fusionkit.io.atomic_write import (
 )
 from fusionkit.io.listing import PairFiles
 
-__all__ = ["FOLDER", "Records", "network_digest", "owned"]
+__all__ = ["FOLDER", "OWNER", "Provenance", "Records", "network_digest", "owned"]
 
 FOLDER = ".fusionkit"
 """Folder for records and lock in the output folder; hidden, so it counts as no image."""
+OWNER = f"{FOLDER}/owner.json"
+"""File in the output folder that says who writes there; only there while somebody does."""
 
 
 @contextmanager
@@ -51,15 +54,13 @@ def owned(out: Path, below: Iterable[Path] = ()) -> Iterator[None]:
     """
     folder = out / FOLDER
     make_folder(folder)
-    owner = folder / "owner.json"
+    owner = out / OWNER
     with locked(
         folder / "lock",
         busy=f"{out} is being written by {_read_owner(owner)}; wait for "
         "it, or name another output folder",
     ):
-        for place in {out, folder, *below}:
-            for leftover in place.glob(f"{TEMPORARY}*"):
-                leftover.unlink(missing_ok=True)
+        _remove_leftovers({out, folder, *below})
         write_json(
             owner,
             {
@@ -74,6 +75,13 @@ def owned(out: Path, below: Iterable[Path] = ()) -> Iterator[None]:
         finally:
             with suppress(OSError):  # of a folder that can't be written, an error is under way
                 owner.unlink(missing_ok=True)
+                _remove_leftovers({out, folder, *below})  # of workers that died on another node
+
+
+def _remove_leftovers(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        for leftover in folder.glob(f"{TEMPORARY}*"):
+            leftover.unlink(missing_ok=True)
 
 
 def _read_owner(path: Path) -> str:
@@ -87,6 +95,37 @@ def _read_owner(path: Path) -> str:
         return "another process"
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """Says what a result was made of, in any process that sees the files.
+
+    Attributes:
+        out: The output folder.
+        settings: Digest of everything but the files that the results depend on.
+    """
+
+    out: Path
+    settings: bytes
+
+    def line(self, pair: PairFiles, result: Path) -> str:
+        """Return the record of a result that was just written."""
+        name = result.relative_to(self.out).as_posix()
+        return json.dumps([pair.id, name, self.digest(pair, result)])
+
+    def digest(self, pair: PairFiles, result: Path) -> str:
+        """Return a digest of settings, sources and result, as they are now."""
+        digest = hashlib.sha256(self.settings)
+        try:
+            for modality, path in sorted([*pair.paths.items(), ("", result)]):
+                state = path.stat()
+                digest.update(
+                    f"{modality} {path.absolute()} {state.st_size} {state.st_mtime_ns}\n".encode()
+                )
+        except OSError:
+            return "missing"
+        return digest.hexdigest()[:32]
+
+
 class Records:
     """Remembers which results are done, and what they were made of.
 
@@ -96,6 +135,9 @@ class Records:
     Args:
         out: The output folder.
         settings: Everything else that the results depend on, as plain values.
+
+    Attributes:
+        provenance: Makes the lines.
 
     Example:
         >>> import tempfile
@@ -113,19 +155,22 @@ class Records:
     def __init__(self, out: Path, settings: Mapping[str, Any]):
         self._out = out
         self._path = out / FOLDER / "done.jsonl"
-        self._settings = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).digest()
+        text = json.dumps(settings, sort_keys=True)
+        self.provenance = Provenance(out, hashlib.sha256(text.encode()).digest())
         self._done = self._read()
 
     def result_of(self, pair: PairFiles) -> Path | None:
         """Return the result of a pair, or None if it must be fused."""
         name, digest = self._done.get(pair.id, ("", ""))
         path = self._out / name
-        return path if name and digest == self._digest(pair, path) else None
+        return path if name and digest == self.provenance.digest(pair, path) else None
 
     def add(self, pair: PairFiles, result: Path) -> None:
         """Remember a result that was just written; safe against a kill at any moment."""
-        name = result.relative_to(self._out).as_posix()
-        line = json.dumps([pair.id, name, self._digest(pair, result)])
+        self.append(self.provenance.line(pair, result))
+
+    def append(self, line: str) -> None:
+        """Remember a result by its line."""
         make_folder(self._path.parent)
         append_line(self._path, line)
 
@@ -143,18 +188,6 @@ class Records:
             lines = (json.dumps([name, *values]) + "\n" for name, values in done.items())
             write_text(self._path, "".join(lines))
         return done
-
-    def _digest(self, pair: PairFiles, result: Path) -> str:
-        digest = hashlib.sha256(self._settings)
-        try:
-            for modality, path in sorted([*pair.paths.items(), ("", result)]):
-                state = path.stat()
-                digest.update(
-                    f"{modality} {path.absolute()} {state.st_size} {state.st_mtime_ns}\n".encode()
-                )
-        except OSError:
-            return "missing"
-        return digest.hexdigest()[:32]
 
 
 def network_digest(network: nn.Module) -> str:

@@ -1,0 +1,92 @@
+"""Engines: what works on many items, in threads of this process or on the nodes of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from fusionkit.inference.parallel import cores, in_parallel
+
+__all__ = ["Engine", "Job", "LocalEngine"]
+
+Item = TypeVar("Item")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Job(Protocol[Item_contra, Result_co]):
+    """Work that each worker prepares once, such as loading a network, and does for many items.
+
+    A job for a cluster must be picklable, and doing an item a second time must be harmless.
+    """
+
+    def __call__(self, threads: int, /) -> Callable[[Item_contra], Result_co]:
+        """Prepare a worker.
+
+        Args:
+            threads: Number of threads that will call what is returned, at the same time.
+
+        Returns:
+            A function that does one item.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """Does a job on many items; the results do not depend on the engine."""
+
+    def run(
+        self,
+        job: Job[Item, Result],
+        items: Iterable[Item],
+        *,
+        shared: Sequence[Path] = (),
+        lost: Callable[[Item, str], Result] | None = None,
+    ) -> Generator[tuple[int, Result], None, None]:
+        """Yield (index, result) for each item, in the order in which they are finished.
+
+        The number of items under way is bounded. If the caller closes the generator, or the job
+        raises, what is under way is finished, and nothing else is begun.
+
+        Args:
+            job: What to do. An error of it is raised here.
+            items: What to work on; taken one by one.
+            shared: Files and folders that all workers must see.
+            lost: Returns the result of an item whose workers died, and died again when it was
+                tried once more, given the item and the reason. By default that is an error.
+
+        Raises:
+            FusionkitError: if a worker can't be prepared, or does not see what it must.
+        """
+        ...
+
+
+class LocalEngine:
+    """Works in threads of this process.
+
+    Args:
+        threads: Number of threads; by default one for each core, and at least two, so that one
+            reads and writes while another computes.
+
+    Example:
+        >>> def job(threads):
+        ...     return abs
+        >>> sorted(LocalEngine().run(job, [-3, -1, 2]))
+        [(0, 3), (1, 1), (2, 2)]
+    """
+
+    def __init__(self, threads: int | None = None):
+        self._threads = threads or max(2, cores())
+
+    def run(
+        self,
+        job: Job[Item, Result],
+        items: Iterable[Item],
+        *,
+        shared: Sequence[Path] = (),
+        lost: Callable[[Item, str], Result] | None = None,
+    ) -> Generator[tuple[int, Result], None, None]:
+        """Yield (index, result) for each item; see ``Engine``."""
+        yield from in_parallel(job(self._threads), items, self._threads)
