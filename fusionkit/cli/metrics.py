@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +62,8 @@ def metrics(
     same metrics in different ways; a profile names the code to follow.
 
     An image that can't be scored has no rows. The reason is reported at the end, the others are
-    scored, and the exit code is 2.
+    scored, and the exit code is 2. With `--csv scores.csv`, the reasons are in
+    `scores.failures.csv` as well.
 
     Example:
 
@@ -74,7 +76,7 @@ def metrics(
 
     from fusionkit.evaluation.scores import Score, means, metrics_of, score_folders, to_csv
     from fusionkit.inference.failures import Failure
-    from fusionkit.io.atomic_write import make_folder, write_text
+    from fusionkit.io.atomic_write import atomic_write, make_folder
     from fusionkit.io.images import list_images
     from fusionkit.progress import ProgressBar
     from fusionkit.registry.plugins import load_installed_plugins
@@ -92,30 +94,49 @@ def metrics(
     chosen = metrics_of(load_installed_plugins().registry, profile, metric)
     if csv is not None:
         make_folder(csv.parent)
-    scores: list[Score] = []
     failures: list[Failure] = []
-    with ProgressBar("scoring", len(list_images(fused))) as bar:
-        for result in score_folders(fused, sources, chosen, bar, strict):
-            if isinstance(result, Failure):
-                failures.append(result)
-            else:
-                scores += result
-    if csv is None:
-        sys.stdout.write(to_csv(scores))
-    else:
-        write_text(csv, to_csv(scores))
-    table = Table(title=f"profile {profile}, {len({s.image for s in scores})} images")
+    images = len(list_images(fused))
+    with ExitStack() as stack:
+        bar = stack.enter_context(ProgressBar("scoring", images))
+        file = sys.stdout
+        if csv is not None:
+            temporary = stack.enter_context(atomic_write(csv))
+            file = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
+
+        def write_rows() -> Iterator[Score]:
+            """Write each image's rows as soon as they are there."""
+            header = True
+            for result in score_folders(fused, sources, chosen, bar, strict):
+                if isinstance(result, Failure):
+                    failures.append(result)
+                else:
+                    file.write(to_csv(result, header=header))
+                    file.flush()
+                    header = False
+                    yield from result
+            if header:
+                file.write(to_csv([]))
+
+        summary = means(write_rows())
+    table = Table(title=f"profile {profile}, {images - len(failures)} images")
     for column in ("metric", "mean", "std", "better"):
         table.add_column(column, justify="left" if column in ("metric", "better") else "right")
     better = {m.name: "higher" if m.higher_is_better else "lower" for m in chosen}
-    for name, (mean, spread) in means(scores).items():
+    for name, (mean, spread) in summary.items():
         table.add_row(name, f"{mean:.4f}", f"{spread:.4f}", better[name])
     Console(stderr=True).print(table)
-    _report(failures)
+    _report(failures, csv)
 
 
-def _report(failures: Sequence[Failure]) -> None:
-    """Log what could not be scored, and exit with code 2 if there is anything."""
+def _report(failures: Sequence[Failure], csv: Path | None) -> None:
+    """Log what could not be scored, and exit with code 2 if there is anything.
+
+    The list beside the scores has a name of its own, so that it never replaces that of ``fuse``.
+    """
+    from fusionkit.inference.failures import write_failures
+
+    if csv is not None:
+        write_failures(csv.parent, failures, f"{csv.stem}.failures.csv")
     if not failures:
         return
     logger.error("%d image%s could not be scored:", len(failures), "s"[: len(failures) > 1])
@@ -158,4 +179,4 @@ def _compare_profiles(
     Console().print(table)
     for note in comparison.notes:
         logger.info(note)
-    _report(comparison.failures)
+    _report(comparison.failures, csv)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +43,9 @@ __all__ = [
     "score_opened",
     "to_csv",
 ]
+
+
+logger = logging.getLogger("fusionkit")
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,13 @@ def score_folders(
         except FusionkitError as error:
             if strict:
                 raise
-            return Failure(stem, (images[stem], *paths.values()), str(error))
+            reason = str(error)
+        except Exception as error:  # one bad image must not stop the others
+            if strict:
+                raise
+            logger.debug("%s could not be scored", stem, exc_info=True)
+            reason = f"{type(error).__name__}: {error}"
+        return Failure(stem, (images[stem], *paths.values()), reason)
 
     for result in in_order(score, images, workers=torch.get_num_threads()):
         yield result
@@ -297,16 +308,16 @@ def compare_profiles(
     return ProfileComparison(scores, notes, list(failures.values()))
 
 
-def means(scores: Sequence[Score]) -> dict[str, tuple[float, float]]:
+def means(scores: Iterable[Score]) -> dict[str, tuple[float, float]]:
     """Return metric -> (mean, sample standard deviation over the images).
 
     Example:
         >>> means([Score("a", "EN", 6.0), Score("b", "EN", 8.0)])
         {'EN': (7.0, 1.4142135623730951)}
     """
-    values: dict[str, list[float]] = {}
+    values: dict[str, array[float]] = {}
     for score in scores:
-        values.setdefault(score.metric, []).append(score.value)
+        values.setdefault(score.metric, array("d")).append(score.value)
     result = {}
     for metric, found in values.items():
         mean = math.fsum(found) / len(found)
@@ -315,8 +326,12 @@ def means(scores: Sequence[Score]) -> dict[str, tuple[float, float]]:
     return result
 
 
-def to_csv(scores: Sequence[Score]) -> str:
+def to_csv(scores: Sequence[Score], *, header: bool = True) -> str:
     """Return the scores as CSV with the columns image, metric, value.
+
+    Args:
+        scores: The rows.
+        header: Whether the names of the columns come first.
 
     Example:
         >>> print(to_csv([Score("a", "EN", 6.5)]), end="")
@@ -325,7 +340,8 @@ def to_csv(scores: Sequence[Score]) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "metric", "value"])
+    if header:
+        writer.writerow(["image", "metric", "value"])
     writer.writerows((s.image, s.metric, repr(s.value)) for s in scores)
     return text.getvalue()
 

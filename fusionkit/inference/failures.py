@@ -32,12 +32,13 @@ class Failure:
     reason: str
 
 
-def write_failures(folder: Path, failures: Sequence[Failure]) -> Path | None:
+def write_failures(folder: Path, failures: Sequence[Failure], name: str = FAILURES) -> Path | None:
     """Write ``failures.csv`` with a line for each failure; without failures, remove an old one.
 
     Args:
         folder: The output folder.
         failures: Columns ``id``, ``files`` (separated by ``|``) and ``reason``.
+        name: Name of the file.
 
     Returns:
         The file, or None without failures.
@@ -51,7 +52,7 @@ def write_failures(folder: Path, failures: Sequence[Failure]) -> Path | None:
         id,files,reason
         a,ir/a.png|vi/a.png,a.png is damaged
     """
-    path = folder / FAILURES
+    path = folder / name
     if not failures:
         if path.is_file() and path.read_bytes().startswith(",".join(_COLUMNS).encode()):
             path.unlink()  # a file of that name that is not ours stays

@@ -82,6 +82,13 @@ def test_a_bad_image_does_not_lose_the_folder(fusionkit, damaged, sources, tmp_p
     assert {row["image"] for row in csv.DictReader(table.read_text().splitlines())} == {"a"}
     assert str(damaged / "b.png") in messages
     assert str(damaged / "c.png") in messages
+    failures = list(csv.DictReader((tmp_path / "scores.failures.csv").read_text().splitlines()))
+    assert [row["id"] for row in failures] == ["b", "c"]
+    for name in "bc":
+        (damaged / f"{name}.png").unlink()
+    code, _, _ = fusionkit("metrics", "--fused", damaged, *sources, *options, "--csv", table)
+    assert code == 0
+    assert [path.name for path in tmp_path.glob("*.csv")] == ["scores.csv"]
 
 
 @pytest.mark.parametrize("options", [(), ("--compare-profiles",)])
