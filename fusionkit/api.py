@@ -66,7 +66,7 @@ def load(path: str | Path, *, device: str = "cpu", exact: bool = False) -> Backb
 
     Raises:
         FusionkitError: if it does not exist, holds no backbone, or its plugin is not installed; or
-            for a device that this machine does not have.
+            for a device that this machine does not have, or that can't run the file.
 
     Example:
         >>> load("emma-ir-vis").modalities
@@ -74,7 +74,11 @@ def load(path: str | Path, *, device: str = "cpu", exact: bool = False) -> Backb
     """
     file = weights_of(path)
     if file.suffix in _EXPORTED:
-        choose_device(device)
+        if device not in ("auto", "cpu"):
+            raise FusionkitError(
+                f"{file}: exported files run on the CPU only, found the device {device!r}; give "
+                f"'cpu', or a model that PyTorch runs"
+            )
         return _EXPORTED[file.suffix](file)
     component = load_weights(file, load_installed_plugins().registry)
     if not isinstance(component, Backbone):

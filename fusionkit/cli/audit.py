@@ -20,6 +20,7 @@ from fusionkit.cli.options import (
     Sources,
     Symmetry,
     SymmetryOption,
+    allowed_device,
     choose_model,
     parse_sources,
 )
@@ -110,13 +111,14 @@ def audit(
     }
     groups = {text: registry.build(spec) for text, spec in specs.items()}
     network, names = choose_model(model, backbone, sources, exact=exact)
+    device = allowed_device(network, device, precision)
+    chosen = choose_device(device, precision.value)
     title = network.name
     if symmetrize is not Symmetry.none:
         title += f", symmetrized over {symmetrize.value}"
     network = symmetrized(network, symmetrize.value)
     sources = {names[modality]: path for modality, path in sources.items()}
     pairs = find_pairs(sources)[:limit]
-    chosen = choose_device(device)
     network = network.to(chosen)
     with ProgressBar("auditing", len(pairs)) as bar, in_precision(chosen, precision.value):
         lines, examples = measure(

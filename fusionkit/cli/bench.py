@@ -54,8 +54,7 @@ def bench(
     plugins = load_installed_plugins()
     loaded = load_suite(suite, overrides or [], plugins)
     folder = out or Path("bench") / loaded.config.name
-    results = run_suite(
-        loaded, plugins, folder, device=choose_device(device), precision=precision.value
-    )
+    chosen = choose_device(device, precision.value)
+    results = run_suite(loaded, plugins, folder, device=chosen, precision=precision.value)
     print_table(results, Console(stderr=True))
     logger.info("done: %s", folder / "report.html")

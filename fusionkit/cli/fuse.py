@@ -24,6 +24,7 @@ from fusionkit.cli.options import (
     Symmetry,
     SymmetryOption,
     WorkersOption,
+    allowed_device,
     choose_model,
     open_engine,
     parse_assignments,
@@ -215,6 +216,7 @@ def fuse(
     forms = "MODALITY=LOW:HIGH, MODALITY=LOW%:HIGH% or MODALITY=full"
     windows = parse_assignments("--window", window, forms)
     network, names = choose_model(model, backbone, modalities, exact=exact)
+    device = allowed_device(network, device, precision)
     options = FusionOptions(
         colour=None if colour is None else names.get(colour, colour),
         colour_rule=colour_rule.value,
@@ -231,7 +233,7 @@ def fuse(
             quality=quality,
             rate=None if fps is None else Fraction(fps).limit_denominator(1001),
             strict=strict,
-            device=choose_device(device),
+            device=choose_device(device, precision.value),
             precision=precision.value,
         )
         named = {names[modality]: video for modality, video in videos.items()}
@@ -245,7 +247,10 @@ def fuse(
     listing = rename_modalities(listing, names)
     if len(listing.pairs) == 1:
         engine, workers = EngineName.local, None  # other machines could not help
-    with open_engine(engine, workers, device) as (chosen, place), ProgressBar("fusing") as bar:
+    with (
+        open_engine(engine, workers, device, precision) as (chosen, place),
+        ProgressBar("fusing") as bar,
+    ):
         folder_options = FolderOptions(
             format=OutputFormat(
                 None if format is None else f".{format.removeprefix('.')}", quality

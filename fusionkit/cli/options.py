@@ -221,7 +221,10 @@ def parse_sources(options: list[str]) -> dict[str, Path]:
 
 @contextmanager
 def open_engine(
-    engine: EngineName, workers: int | None, device: str
+    engine: EngineName,
+    workers: int | None,
+    device: str,
+    precision: Precision = Precision.fp32,
 ) -> Iterator[tuple[Engine, torch.device]]:
     """Yield the engine that a command asks for, and the device that it computes on.
 
@@ -229,6 +232,7 @@ def open_engine(
         engine: Its name.
         workers: Number of workers of a Ray cluster.
         device: ``auto``, ``cpu``, ``cuda`` or, without Ray, another one of this machine.
+        precision: Arithmetic of the networks; see ``choose_device``.
 
     Raises:
         FusionkitError: if Ray, the cluster or the device is not there, or workers were asked of
@@ -246,7 +250,32 @@ def open_engine(
         raise FusionkitError(
             "--workers is for --engine ray; OMP_NUM_THREADS limits the cores of this machine"
         )
-    yield LocalEngine(), choose_device(device)
+    yield LocalEngine(), choose_device(device, precision.value)
+
+
+def allowed_device(network: Backbone, device: str, precision: Precision) -> str:
+    """Return the device that is asked for, which is the CPU for an exported file.
+
+    Args:
+        network: What ``choose_model`` gave.
+        device: See ``DeviceOption``.
+        precision: See ``PrecisionOption``.
+
+    Raises:
+        FusionkitError: if the network is an exported file, and the options ask for anything but
+            32-bit floats on the CPU.
+    """
+    from fusionkit.inference.exported_model import ExportedModel
+
+    if isinstance(network, ExportedModel):
+        if device not in ("auto", "cpu") or precision is not Precision.fp32:
+            raise FusionkitError(
+                f"{network.runtime} runs exported files on the CPU and in fp32 only, found "
+                f"--device {device} --precision {precision.value}; leave these options out, or "
+                f"give a model that PyTorch runs"
+            )
+        return "cpu"
+    return device
 
 
 def choose_model(

@@ -21,11 +21,12 @@ Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str = "auto", precision: Precision = "fp32") -> torch.device:
     """Return a device by name, and log which one it is if it is a GPU.
 
     Args:
         name: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``: the first GPU if there is one.
+        precision: Arithmetic to use there. A warning is logged if a CPU has no instructions for it.
 
     Raises:
         FusionkitError: for another name, or a device that this machine does not have.
@@ -43,6 +44,7 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise FusionkitError(f"device: expected auto, cpu, cuda, cuda:N or mps, found {name!r}")
     if device.type == "cpu":
+        _warn_if_slow(precision)
         return device
     if device.type == "mps":
         if not torch.backends.mps.is_available():
@@ -55,6 +57,17 @@ def choose_device(name: str = "auto") -> torch.device:
         raise FusionkitError(f"device: {name} is not available here ({there}); use auto or cpu")
     logger.info("device: %s (%s)", device, torch.cuda.get_device_name(device))
     return device
+
+
+def _warn_if_slow(precision: Precision) -> None:
+    """Log a warning if oneDNN, which computes convolutions on CPUs, can't use 16-bit floats."""
+    is_supported = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", None)
+    if precision != "fp32" and is_supported is not None and not is_supported():
+        logger.warning(
+            "precision: this CPU has no instructions for %s, which can take many times as long as "
+            "fp32 (bf16 took 15 times as long on such a CPU); use fp32",
+            precision,
+        )
 
 
 def _mps_or_cpu() -> str:

@@ -7,9 +7,12 @@ import json
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import torch
 
 import fusionkit as fk
+from fusionkit.errors import FusionkitError
+from fusionkit.inference.onnx_export import export_onnx
 
 
 def test_a_trained_ufuser_fuses_alike_in_onnx_runtime(fusionkit, tmp_path):
@@ -31,6 +34,20 @@ def test_a_trained_ufuser_fuses_alike_in_onnx_runtime(fusionkit, tmp_path):
     np.testing.assert_allclose(fused[0, 0], fk.fuse(fk.load(weights), images), atol=1e-5)
     (component,) = [p.value for p in onnx.load(out).metadata_props if p.key == "component"]
     assert json.loads(component)["channels"] == [4, 4]
+
+
+def test_an_exported_model_refuses_other_devices_and_precisions(fusionkit, pairs, sources):
+    out, model = pairs / "out", pairs / "m.onnx"
+    export_onnx(fk.build("backbone", name="average"), model, ("infrared", "visible"))
+    command = ["fuse", *sources, "-o", out, "--model", model]
+    for option, value in (("--device", "cuda"), ("--precision", "fp16")):
+        code, _, said = fusionkit(*command, option, value)
+        assert code == 2
+        assert value in said
+        assert not out.exists()
+    assert fusionkit(*command, "--device", "cpu", "--precision", "fp32")[0] == 0
+    with pytest.raises(FusionkitError, match="cuda"):
+        fk.load(model, device="cuda")
 
 
 def test_what_export_cannot_do_is_said_in_one_line(fusionkit, tmp_path):
