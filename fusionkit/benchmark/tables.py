@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -15,6 +13,7 @@ from rich.table import Table
 
 from fusionkit.benchmark.results import Cell, Ranks, Row, SuiteResults
 from fusionkit.benchmark.statistics import confidence_interval, holm, rank_methods, wilcoxon_p
+from fusionkit.io.csv_text import csv_text
 
 __all__ = ["print_table", "summarize", "to_csv"]
 
@@ -155,15 +154,7 @@ def _p_values(images: Mapping[str, Sequence[float]], reference: str) -> dict[str
 
 def to_csv(table: Sequence[Row]) -> str:
     """Return the table as CSV, with all digits of the numbers; missing values are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Row))
-    for row in table:
-        writer.writerow(
-            repr(value) if isinstance(value, float) else "" if value is None else value
-            for value in astuple(row)
-        )
-    return text.getvalue()
+    return csv_text([[field.name for field in fields(Row)], *(astuple(row) for row in table)])
 
 
 def print_table(results: SuiteResults, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,14 @@ def bench(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.fp32,
+    trust_model_files: Annotated[
+        bool,
+        typer.Option(
+            "--trust-model-files",
+            help="Let the task `detection` load `.pt` weights and model YAML that the suite names. "
+            "They can run any code: use it only if you trust where they come from.",
+        ),
+    ] = False,
     plugin_files: PluginFiles = None,
 ) -> None:
     """Compare fusion methods on data sets by tasks.
@@ -51,6 +60,8 @@ def bench(
     from fusionkit.inference.devices import choose_device
     from fusionkit.registry.plugins import load_installed_plugins
 
+    if trust_model_files:
+        os.environ["FUSIONKIT_TRUST_MODEL_FILES"] = "1"  # the plugin of the task reads it
     plugins = load_installed_plugins()
     loaded = load_suite(suite, overrides or [], plugins)
     folder = out or Path("bench") / loaded.config.name

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from fusionkit.errors import FusionkitError, nearest
-from fusionkit.io.yaml_document import Document, Location, Yaml12Loader, key_path
+from fusionkit.io.yaml_document import Document, Location, key_path
+from fusionkit.io.yaml_loading import load_yaml
 
 __all__ = ["apply_overrides"]
 
@@ -98,7 +99,7 @@ def _parse(assignment: str) -> tuple[list[str], Any]:
         )
     keys = [key.strip().strip('"') for key in _KEY.findall(match["path"])]
     try:
-        return keys, yaml.load(match["value"], Loader=Yaml12Loader)
+        return keys, load_yaml(match["value"])
     except yaml.YAMLError as error:
         raise FusionkitError(
             f"the override {assignment!r} has a value that is no YAML: "

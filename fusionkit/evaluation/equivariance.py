@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -20,6 +18,7 @@ from torch.nn import functional as F
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Backbone, Sample, TransformElement, TransformGroup
 from fusionkit.io.atomic_write import make_folder, write_text
+from fusionkit.io.csv_text import csv_text
 from fusionkit.io.images import write_image
 from fusionkit.progress import Progress, SilentProgress
 
@@ -220,11 +219,8 @@ def write_audit(folder: Path, lines: Sequence[AuditLine], examples: Sequence[Aud
         ['audit.csv', 'audit.png']
     """
     make_folder(folder)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(AuditLine)])
-    writer.writerows(astuple(line) for line in lines)
-    write_text(folder / "audit.csv", text.getvalue())
+    columns = [field.name for field in fields(AuditLine)]
+    write_text(folder / "audit.csv", csv_text([columns, *(astuple(line) for line in lines)]))
     rows = [np.concatenate(example_pictures(example), axis=1) for example in examples]
     write_image(folder / "audit.png", np.concatenate(rows))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 from array import array
@@ -21,6 +19,7 @@ from fusionkit.functional.colour import grey_u8
 from fusionkit.inference.failures import Failure
 from fusionkit.inference.parallel import Turns, in_order
 from fusionkit.interfaces import Metric
+from fusionkit.io.csv_text import csv_text
 from fusionkit.io.images import OpenedImage, list_images, open_image, to_float
 from fusionkit.progress import Progress, SilentProgress
 from fusionkit.registry.arguments import make_spec
@@ -338,12 +337,8 @@ def to_csv(scores: Sequence[Score], *, header: bool = True) -> str:
         image,metric,value
         a,EN,6.5
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if header:
-        writer.writerow(["image", "metric", "value"])
-    writer.writerows((s.image, s.metric, repr(s.value)) for s in scores)
-    return text.getvalue()
+    columns = [("image", "metric", "value")] if header else []
+    return csv_text([*columns, *((s.image, s.metric, s.value) for s in scores)])
 
 
 def metrics_of(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fusionkit.io.atomic_write import write_text
+from fusionkit.io.csv_text import csv_text
 
 __all__ = ["FAILURES", "Failure", "write_failures"]
 
@@ -57,11 +56,6 @@ def write_failures(folder: Path, failures: Sequence[Failure], name: str = FAILUR
         if path.is_file() and path.read_bytes().startswith(",".join(_COLUMNS).encode()):
             path.unlink()  # a file of that name that is not ours stays
         return None
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for failure in failures:
-        files = "|".join(str(file) for file in failure.files)
-        writer.writerow([failure.id, files, failure.reason])
-    write_text(path, text.getvalue())
+    rows = [(f.id, "|".join(str(file) for file in f.files), f.reason) for f in failures]
+    write_text(path, csv_text([_COLUMNS, *rows]))
     return path

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from fusionkit.errors import FusionkitError
 
 __all__ = ["IGNORED", "Images", "Sample"]
 
@@ -22,7 +25,8 @@ class Sample:
     """One scene as its sensors saw it, or a patch of it.
 
     Attributes:
-        id: Name of the scene; the file stem for images from a folder.
+        id: Name of the scene, with ``/`` for folders; the file stem for images from a folder.
+            Results are files of this name, so it can't lead out of a folder.
         images: Modality name -> (1, h, w) float32 in [0, 1]; luminance for a colour source.
         chroma: (2, h, w) Cb and Cr in [0, 1] (0.5 is neutral) of the colour source, if any.
         colour: Modality of the colour source; without meaning if there is no chroma.
@@ -31,6 +35,9 @@ class Sample:
         latent: Name -> (c, h, w) float32; what only a renderer knows, such as the true scene.
         crop: (top, left) in pixels of a patch in the image ``id``; None for the whole image.
         bits: Bits per channel of the source files, 8 or 16.
+
+    Raises:
+        FusionkitError: if the id is no name below a folder.
     """
 
     id: str
@@ -42,3 +49,12 @@ class Sample:
     latent: Mapping[str, Tensor] = field(default_factory=dict)
     crop: tuple[int, int] | None = None
     bits: int = 8
+
+    def __post_init__(self) -> None:
+        """Check the id."""
+        path = PurePosixPath(self.id)
+        if path.is_absolute() or ".." in path.parts or not path.name or not self.id.isprintable():
+            raise FusionkitError(
+                f"expected the id of a scene to be a name below a folder, found {self.id!r}; "
+                f"rename the scene"
+            )

@@ -11,10 +11,18 @@ from typing import Any
 import yaml
 
 from fusionkit.errors import FusionkitError
+from fusionkit.io.yaml_loading import Yaml12Loader, compose_yaml
 
-__all__ = ["Document", "Location", "Yaml12Loader", "key_path", "read_yaml"]
+__all__ = ["Document", "Location", "key_path", "read_yaml"]
 
 Location = tuple[str | int, ...]
+
+_ALLOWED = "FUSIONKIT_ALLOW_VARIABLES"
+
+
+def _is_allowed(variable: str) -> bool:
+    allowed = {name.strip() for name in os.environ.get(_ALLOWED, "").split(",")}
+    return variable.startswith("FUSIONKIT_") or variable in allowed
 
 
 def key_path(location: Iterable[str | int]) -> str:
@@ -64,8 +72,12 @@ class Document:
     def expanded(self) -> dict[str, Any]:
         """Return the values with each ``${VARIABLE}`` replaced by the environment's.
 
+        Only variables that begin with ``FUSIONKIT_`` are replaced, and those that the variable
+        FUSIONKIT_ALLOW_VARIABLES lists, separated by commas. The others may hold secrets, which a
+        recipe of a stranger must not copy into a report. Keys called ``name`` hold none.
+
         Raises:
-            FusionkitError: for a variable that is not set; says where it stands.
+            FusionkitError: for a variable that is not set or not allowed; says where it stands.
         """
         return self._expanded(self.values, ())
 
@@ -78,6 +90,14 @@ class Document:
             return value
 
         def replace(match: re.Match[str]) -> str:
+            if location[-1:] == ("name",):
+                raise self.error(location, f"a name can't hold ${{{match[1]}}}; write it out")
+            if not _is_allowed(match[1]):
+                raise self.error(
+                    location,
+                    f"the environment variable {match[1]} may hold a secret, so a file can't read "
+                    f"it; if it may, export {_ALLOWED}={match[1]}",
+                )
             found = os.environ.get(match[1])
             if found is None:
                 raise self.error(
@@ -105,36 +125,6 @@ class Document:
         self._lines[location] = origin
 
 
-class Yaml12Loader(yaml.SafeLoader):
-    """YAML with the numbers of YAML 1.2: ``1e-4`` is a number, ``12:30`` and ``yes`` are text.
-
-    Example:
-        >>> yaml.load("[1e-4, 12:30, yes]", Yaml12Loader)
-        [0.0001, '12:30', 'yes']
-    """
-
-
-Yaml12Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int", "tag:yaml.org,2002:bool")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")
-)
-Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$"),
-    list("-+.0123456789"),
-)
-
-
 def read_yaml(path: Path) -> Document:
     """Read a YAML file whose top level is a mapping.
 
@@ -154,10 +144,8 @@ def read_yaml(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FusionkitError(f"{path} can't be read: {error}") from None
-    loader = Yaml12Loader(text)
-    loader.name = str(path)
     try:
-        root = loader.get_single_node()
+        loader, root = compose_yaml(text, str(path))
         lines: dict[Location, str] = {}
         values = _construct(loader, root, (), lines, path) if root is not None else {}
     except yaml.MarkedYAMLError as error:

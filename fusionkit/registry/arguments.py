@@ -25,6 +25,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.interfaces import Component, ComponentSpec, FromRun, Settings
+from fusionkit.io.yaml_loading import load_yaml
 from fusionkit.registry.components import Registry
 from fusionkit.registry.renamed_arguments import rename_arguments, warn_renamed
 from fusionkit.registry.signatures import from_run, hints_of, parameters_of
@@ -195,7 +196,7 @@ def spec_from_text(registry: Registry, kind: str, text: str) -> ComponentSpec:
     if not text.lstrip().startswith("{"):
         return make_spec(registry, kind, text, {})
     try:
-        values = yaml.safe_load(text)
+        values = load_yaml(text)
     except yaml.YAMLError:
         values = None
     if not isinstance(values, dict) or not isinstance(values.get("name"), str):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError, nearest
@@ -21,6 +22,9 @@ from fusionkit.interfaces import Sample, Task, TaskContext, TaskResult
 from fusionkit.io.atomic_write import make_folder, write_text
 from fusionkit.io.images import from_float, write_image
 from fusionkit_tasks.fused_rgb import fused_rgb
+
+TRUST = "FUSIONKIT_TRUST_MODEL_FILES"
+"""Environment variable that is ``1`` if models that can run code may be loaded."""
 
 _MIN_CONFIDENCE = 0.25
 """Confidence from which a box counts for F1; the default of ultralytics."""
@@ -38,9 +42,11 @@ class Detection(Task):
     optimistic.
 
     Args:
-        model: A configuration such as ``yolo11n.yaml``, which is trained from random weights; or
-            pretrained weights: a file, or a name such as ``yolov5nu.pt`` that ultralytics can
-            download.
+        model: Name of a configuration of ultralytics such as ``yolo11n.yaml``, which is trained
+            from random weights; or a ``.safetensors`` file of weights to start from, whose metadata
+            names its configuration under ``ultralytics``. Weights in ``.pt`` (a file, or a name
+            such as ``yolov5nu.pt`` that ultralytics can download) and configurations in files can
+            run any code, so they need ``fusionkit bench --trust-model-files``.
         epochs: Number of passes over the training scenes.
         batch_size: Number of scenes per step.
         image_size: Side in pixels that the longer side of the images is resized to.
@@ -48,7 +54,7 @@ class Detection(Task):
         mosaic: Probability of ultralytics' mosaic augmentation.
 
     Raises:
-        FusionkitError: if ultralytics is not installed, or the model can't exist.
+        FusionkitError: if ultralytics is not installed, or the model can't exist or can run code.
     """
 
     name = "detection"
@@ -65,9 +71,10 @@ class Detection(Task):
         lr: Annotated[float, Field(gt=0)] = 1e-3,
         mosaic: Annotated[float, Field(ge=0, le=1)] = 1.0,
     ):
-        if not model.endswith((".yaml", ".pt")):
+        if not model.endswith((".yaml", ".pt", ".safetensors")):
             raise FusionkitError(
-                f"model: expected a configuration (yolo11n.yaml) or weights (.pt), found {model!r}"
+                f"model: expected a configuration (yolo11n.yaml) or weights (.safetensors, .pt), "
+                f"found {model!r}"
             )
         _check_model(model)
         # Resolved now, because the training runs in another working folder.
@@ -216,20 +223,47 @@ def _check_model(model: str) -> None:
             "the task `detection` needs ultralytics, which is not installed; "
             'run: pip install "fusionkit-mmif[detection]" (ultralytics is AGPL-3)'
         )
-    if Path(model).is_file():
-        return
-    if Path(model).name != model:
-        raise FusionkitError(f"model: the file {model} does not exist")
-    if model.endswith(".yaml"):
-        folder = Path(found.origin).parent / "cfg" / "models"
-        names = {path.name for path in folder.rglob("*.yaml")}
-        # File names lack the letter of the size: yolo11n.yaml is the file yolo11.yaml.
-        unsized = re.sub(r"(\d+)[nslmx](6?)", r"\1\2", model, count=1)
-        if not names & {model, unsized, re.sub(r"^(yolov\d)6", r"\1-p6", unsized)}:
-            sized = names | {re.sub(r"^(yolo\D*\d+)", r"\1n", name) for name in names}
+    is_file = Path(model).is_file()
+    if model.endswith(".safetensors") and is_file:
+        configuration = _metadata(Path(model)).get("ultralytics", "")
+        if not configuration.endswith(".yaml"):
             raise FusionkitError(
-                f"model: ultralytics has no configuration {model!r}" + nearest(model, sized)
+                f"model: {model}: expected metadata `ultralytics` that names a configuration such "
+                f"as yolo11n.yaml, found {configuration or 'none'}"
             )
+        # A file of that name in this folder would not be used: training runs in another one.
+        _check_configuration(configuration, Path(found.origin).parent)
+    elif not is_file and (Path(model).name != model or model.endswith(".safetensors")):
+        raise FusionkitError(f"model: the file {model} does not exist")
+    elif not is_file and model.endswith(".yaml"):
+        _check_configuration(model, Path(found.origin).parent)
+    elif os.environ.get(TRUST) != "1":
+        raise FusionkitError(
+            f"model: {model} can run any code when it is loaded; if you trust it, add "
+            f"--trust-model-files. Configurations of ultralytics such as yolo11n.yaml and weights "
+            f"in .safetensors need no trust"
+        )
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise FusionkitError(f"model: {path} can't be read: {error}") from None
+
+
+def _check_configuration(model: str, ultralytics: Path) -> None:
+    """Check that ultralytics has a configuration of this name."""
+    folder = ultralytics / "cfg" / "models"
+    names = {path.name for path in folder.rglob("*.yaml")}
+    # File names lack the letter of the size: yolo11n.yaml is the file yolo11.yaml.
+    unsized = re.sub(r"(\d+)[nslmx](6?)", r"\1\2", model, count=1)
+    if not names & {model, unsized, re.sub(r"^(yolov\d)6", r"\1-p6", unsized)}:
+        sized = names | {re.sub(r"^(yolo\D*\d+)", r"\1n", name) for name in names}
+        raise FusionkitError(
+            f"model: ultralytics has no configuration {model!r}" + nearest(model, sized)
+        )
 
 
 def _labelled(sample: Sample) -> Tensor:

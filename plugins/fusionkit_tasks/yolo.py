@@ -34,9 +34,7 @@ def main(path: Path) -> None:
 
 
 def _train(job: dict[str, Any], folder: Path) -> None:
-    from ultralytics import YOLO
-
-    model = YOLO(job["model"])
+    model = _load(job["model"])
     model.train(
         data=str(folder / "data.yaml"),
         epochs=job["epochs"],
@@ -58,10 +56,29 @@ def _train(job: dict[str, Any], folder: Path) -> None:
         val=False,
         save=True,
         patience=0,
-        pretrained=str(job["model"]).endswith(".pt"),
+        pretrained=not str(job["model"]).endswith(".yaml"),
         mosaic=job["mosaic"],
         verbose=False,
     )
+
+
+def _load(name: str) -> Any:
+    """Build a model from a configuration, or with weights in .pt or .safetensors."""
+    from ultralytics import YOLO
+
+    if not name.endswith(".safetensors"):
+        return YOLO(name)
+    from safetensors import safe_open
+
+    with safe_open(name, "pt") as file:
+        model = YOLO(file.metadata()["ultralytics"])
+        own: Any = model.model
+        shapes = {key: list(tensor.shape) for key, tensor in own.state_dict().items()}
+        # The last layers differ where the numbers of classes do.
+        keys = [key for key in file.keys() if file.get_slice(key).get_shape() == shapes.get(key)]  # noqa: SIM118
+        own.load_state_dict({key: file.get_tensor(key) for key in keys}, strict=False)
+    model.ckpt = {"model": own}  # or training starts from random weights
+    return model
 
 
 def _validate(job: dict[str, Any], folder: Path) -> None:

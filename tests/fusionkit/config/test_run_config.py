@@ -118,12 +118,27 @@ def test_numbers_are_those_of_yaml_1_2(load):
 
 
 def test_environment_variables_stand_for_their_values(load, monkeypatch):
-    text = MINIMAL.replace("name: small", "name: ${FUSIONKIT_TEST_NAME}", 1)
-    monkeypatch.setenv("FUSIONKIT_TEST_NAME", "large")
-    assert load(text).config.name == "large"
-    monkeypatch.delenv("FUSIONKIT_TEST_NAME")
-    with pytest.raises(FusionkitError, match=r"small.yaml:1: name: the environment variable FUSI"):
+    text = MINIMAL.replace("epochs: 1", 'epochs: "${FUSIONKIT_EPOCHS}"')
+    monkeypatch.setenv("FUSIONKIT_EPOCHS", "3")
+    assert load(text).config.stages[0].arguments["epochs"] == 3
+    monkeypatch.delenv("FUSIONKIT_EPOCHS")
+    with pytest.raises(
+        FusionkitError, match=r"small.yaml:\d+: .*environment variable FUSIONKIT_EP"
+    ):
         load(text)
+
+
+def test_secrets_of_the_environment_stay_there(load, monkeypatch):
+    monkeypatch.setenv("SECRET", "3")
+    monkeypatch.setenv("FUSIONKIT_NAME", "mine")
+    text = MINIMAL.replace("epochs: 1", 'epochs: "${SECRET}"')
+    with pytest.raises(FusionkitError, match="SECRET may hold a secret"):
+        load(text)
+    # a name becomes a folder and a title
+    with pytest.raises(FusionkitError, match=r"small\.yaml:1: name"):
+        load(MINIMAL.replace("name: small", "name: ${FUSIONKIT_NAME}", 1))
+    monkeypatch.setenv("FUSIONKIT_ALLOW_VARIABLES", "OTHER, SECRET")
+    assert load(text).config.stages[0].arguments["epochs"] == 3
 
 
 def test_missing_files_and_recipes(plugins):

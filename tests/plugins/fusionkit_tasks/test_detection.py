@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
@@ -124,16 +125,14 @@ def test_a_training_repeats_itself_and_leaves_the_rest_of_the_machine_alone(tmp_
     assert '"sync": false' in settings
     assert str(home) not in settings
     assert run(tmp_path / "two").scores == result.scores
-    weights = [
-        torch.load(tmp_path / name / "train/weights/last.pt", weights_only=False)["model"]
-        for name in ("one", "two")
-    ]
-    for a, b in zip(*(w.state_dict().values() for w in weights), strict=True):
+    weights = [weights_of(tmp_path / name) for name in ("one", "two")]
+    for a, b in zip(*(w.values() for w in weights), strict=True):
         assert torch.equal(a, b)
 
 
 def test_missing_weights_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("YOLO_OFFLINE", "true")
+    monkeypatch.setenv("FUSIONKIT_TRUST_MODEL_FILES", "1")
     with pytest.raises(FusionkitError, match=r"the file no_such\.pt does not exist"):
         run(tmp_path / "one", model="no_such.pt")
 
@@ -151,11 +150,55 @@ def test_models_that_can_not_exist_are_refused_at_once(model, message):
         fk.build("task", name="detection", model=model)
 
 
-@pytest.mark.parametrize(
-    "model", ["yolov5nu.pt", "yolov8n-p2.yaml", "yolov5n6.yaml", "yolov9c.yaml"]
-)
+@pytest.mark.parametrize("model", ["yolov8n-p2.yaml", "yolov5n6.yaml", "yolov9c.yaml"])
 def test_models_of_ultralytics_are_accepted(model):
     assert fk.build("task", name="detection", model=model).model == model
+
+
+@pytest.mark.parametrize("model", ["mine.pt", "yolo11n.yaml", "yolov5nu.pt", "weights/mine.yaml"])
+def test_models_that_can_run_code_need_trust(model, tmp_path, monkeypatch):
+    # A file beside the suite that has the name of a configuration of ultralytics is still a file.
+    monkeypatch.chdir(tmp_path)
+    if model != "yolov5nu.pt":
+        (tmp_path / model).parent.mkdir(exist_ok=True)
+        (tmp_path / model).write_text("nc: 80")
+    with pytest.raises(FusionkitError, match="--trust-model-files"):
+        fk.build("task", name="detection", model=model)
+    monkeypatch.setenv("FUSIONKIT_TRUST_MODEL_FILES", "1")
+    assert fk.build("task", name="detection", model=model).model.endswith(model)
+
+
+def weights_of(folder):
+    file = folder / "train/weights/last.pt"
+    return torch.load(file, weights_only=False)["model"].state_dict()
+
+
+def test_training_starts_from_weights_without_code(tmp_path):
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(1)
+    given = DetectionModel("yolo11n.yaml", verbose=False).state_dict()
+    file = tmp_path / "mine.safetensors"
+    save_file(given, file, {"ultralytics": "yolo11n.yaml"})
+    run(tmp_path / "next", model=str(file), lr=1e-9, seed=5)
+    found = weights_of(tmp_path / "next")
+    # the layers behind the number of classes differ, and statistics are collected anew
+    learned = [k for k in given if found[k].shape == given[k].shape and "num_batches" not in k]
+    learned = [key for key in learned if "running" not in key]
+    assert len(learned) > 200
+    for key in learned:
+        assert torch.allclose(found[key].float(), given[key], atol=2e-3), key
+
+
+def test_weights_that_name_no_configuration_are_refused(tmp_path):
+    file = tmp_path / "mine.safetensors"
+    for metadata in ({}, {"ultralytics": "nowhere.yaml"}, {"ultralytics": "../yolo11n.yaml"}):
+        save_file({"weight": torch.zeros(1)}, file, metadata)
+        with pytest.raises(FusionkitError, match="model: "):
+            Detection(str(file))
+    file.write_bytes(b"no weights")
+    with pytest.raises(FusionkitError, match="can't be read"):
+        Detection(str(file))
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch):
