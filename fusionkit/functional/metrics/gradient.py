@@ -50,7 +50,7 @@ def average_gradient(
     # In float32, squares of 8-bit levels' gradients are exact, and the roots are summed in float64.
     energy = across.mul_(across).addcmul_(down, down)
     total = energy.div_(2).sqrt_().sum(dim=(1, 2, 3), dtype=torch.float64)
-    return total / ((h - 1) * (w - 1) if over_inner else h * w)
+    return total / (max(1, (h - 1) * (w - 1)) if over_inner else h * w)
 
 
 def _energy(x: Tensor, axis: int) -> Float[Tensor, " b"]:

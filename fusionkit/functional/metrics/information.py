@@ -25,7 +25,7 @@ def entropy(fused: Float[Tensor, "b 1 h w"], *, epsilon: float = 0.0) -> Float[T
         8.0
     """
     p = _histogram(_levels(fused), LEVELS)
-    return torch.xlogy(p, p + epsilon).sum(dim=1) / -math.log(2)
+    return (0 - torch.xlogy(p, p + epsilon).sum(dim=1)) / math.log(2)  # 0, not -0, for flat images
 
 
 def mutual_information(

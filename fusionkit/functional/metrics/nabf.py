@@ -38,7 +38,8 @@ def fusion_artifacts(
             image were what it had been made of.
 
     Raises:
-        FusionkitError: if ``permuted`` and there are not two sources.
+        FusionkitError: if ``permuted`` and there are not two sources, or for images of fewer than
+            2x2 pixels.
 
     Example:
         >>> step = torch.zeros(1, 1, 48, 48)
@@ -53,6 +54,11 @@ def fusion_artifacts(
             )
         first, second, made = (x.double() / 255 for x in (*sources, fused))
         fused, sources = first, [second, made]
+    if min(fused.shape[-2:]) < 2:
+        raise FusionkitError(
+            f"Nabf needs images of at least 2x2 pixels, found "
+            f"{fused.shape[-2]}x{fused.shape[-1]}; choose other metrics"
+        )
     lost = fused.new_zeros(len(fused), dtype=torch.float64)
     weights = lost.clone()
     padded = F.pad(torch.stack([fused, *sources]).squeeze(2), (1, 1, 1, 1), mode="reflect")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import math
 from pathlib import Path
 
 import cv2
@@ -202,6 +203,37 @@ def test_vif_refuses_images_without_four_scales():
 def test_the_smallest_images_score(name):
     fused, other = torch.rand(2, 1, 1, 16, 16) * 255
     assert torch.isfinite(FUNCTIONS[name](fused, [fused, other])).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (2, 2), (2, 9), (3, 5)])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_tiny_images_have_a_value_or_are_refused_in_a_sentence(name, shape):
+    generator = torch.Generator().manual_seed(1)
+    fused, other = (torch.rand(2, 1, 1, *shape, generator=generator) * 255).round()
+    is_refused = name.startswith("VIF") or (name.startswith("Nabf") and min(shape) < 2)
+    if is_refused:
+        with pytest.raises(FusionkitError, match=f"{shape[0]}x{shape[1]}"):
+            FUNCTIONS[name](fused, [fused, other])
+    else:
+        assert torch.isfinite(FUNCTIONS[name](fused, [fused, other])).all()
+
+
+def test_flat_images_have_the_documented_values():
+    # The table "Constant images" in docs/metrics.md.
+    noise = torch.randint(
+        0, 256, (1, 1, 64, 64), generator=torch.Generator().manual_seed(0)
+    ).float()
+    grey, black = torch.full_like(noise, 128), torch.zeros_like(noise)
+    for flat in (grey, black):
+        assert metrics.entropy(flat).item() == 0
+        assert math.copysign(1, metrics.entropy(flat).item()) == 1
+        assert metrics.spatial_frequency(flat).item() == 0
+        assert metrics.average_gradient(flat).item() == 0
+        for function in (metrics.correlation, metrics.mutual_information, metrics.fusion_artifacts):
+            assert function(flat, [noise, noise]).item() == pytest.approx(0, abs=1e-9)
+        assert metrics.correlation(noise, [noise, flat]).item() == pytest.approx(0.5)
+        assert metrics.visual_information_fidelity(flat, [noise, noise]).item() < 1e-6
+        assert metrics.visual_information_fidelity(noise, [flat, flat]).item() == 2
 
 
 def test_three_sources_are_as_symmetric_as_two(batch):
