@@ -148,26 +148,24 @@ def _report(failures: Sequence[Failure], csv: Path | None) -> None:
 def _compare_profiles(
     fused: Path, sources: dict[str, Path], csv: Path | None, strict: bool
 ) -> None:
-    import io
-    from csv import writer
-
     from rich.console import Console
     from rich.table import Table
 
     from fusionkit.evaluation.scores import compare_profiles, means
     from fusionkit.io.atomic_write import make_folder, write_text
+    from fusionkit.io.csv_text import csv_text
     from fusionkit.registry.plugins import load_installed_plugins
 
     if csv is not None:
         make_folder(csv.parent)
     comparison = compare_profiles(load_installed_plugins().registry, fused, sources, strict)
     if csv is not None:
-        text = io.StringIO()
-        lines = writer(text, lineterminator="\n")
-        lines.writerow(["profile", "image", "metric", "value"])
-        for profile, scores in comparison.scores.items():
-            lines.writerows((profile, s.image, s.metric, repr(s.value)) for s in scores)
-        write_text(csv, text.getvalue())
+        rows = [
+            (profile, score.image, score.metric, score.value)
+            for profile, scores in comparison.scores.items()
+            for score in scores
+        ]
+        write_text(csv, csv_text([("profile", "image", "metric", "value"), *rows]))
     tables = {profile: means(scores) for profile, scores in comparison.scores.items()}
     table = Table(title="means under each profile (-: the profile does not define the metric)")
     table.add_column("metric")

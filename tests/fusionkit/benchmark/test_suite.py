@@ -76,7 +76,10 @@ def test_sizes_are_overrides_by_name(write):
         (("name: fusion-metrics", "name: fusion-metric"), "'fusion-metric' is installed"),
         (("size: 64, train", "size: 64, tarin"), r"suite\.yaml:5: data.scenes.tarin: .*'train'"),
         (("metrics: [EN, SD]", "data: [tno]"), "tasks.fusion.data: there is no data set 'tno'"),
-        (("name: scenes,", "name: paired-folders, root: '${FUSIONKIT_NO_SUCH_VARIABLE}',"), "FUSIONKIT_NO_SUCH_VAR"),
+        (
+            ("name: scenes,", "name: paired-folders, root: '${FUSIONKIT_NO_SUCH_VARIABLE}',"),
+            "FUSIONKIT_NO_SUCH_VAR",
+        ),
     ],
 )
 def test_mistakes_are_named(write, change, message):
@@ -87,7 +90,8 @@ def test_mistakes_are_named(write, change, message):
 def test_environment_variables_are_filled_in(write, monkeypatch):
     monkeypatch.setenv("FUSIONKIT_SOME_DATA", "/somewhere")
     text = SUITE.replace(
-        "name: scenes, size: 64, train: 4, val: 3", "name: paired-folders, root: '${FUSIONKIT_SOME_DATA}/tno'"
+        "name: scenes, size: 64, train: 4, val: 3",
+        "name: paired-folders, root: '${FUSIONKIT_SOME_DATA}/tno'",
     )
     config = load(write(text), "size=full")
     assert str(config.data["scenes"].component.arguments["root"]) == "/somewhere/tno"
