@@ -18,8 +18,11 @@ __all__ = ["FinishedStage", "Ledger", "stage_digests"]
 
 T = TypeVar("T")
 
-_MACHINE_KEYS = ("name", "accelerator", "devices", "num_nodes")
+_MACHINE_KEYS = ("name", "accelerator")
 """Keys of the configuration that no result depends on."""
+
+_PROCESSES = ("devices", "num_nodes")
+"""Keys that change the results, if only a little, when there is more than one process."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,9 @@ def stage_digests(config: Mapping[str, Any], stages: Sequence[tuple[str, Stage]]
     specs = values.pop("stages")
     for key in _MACHINE_KEYS:
         values.pop(key)
+    for key in _PROCESSES:
+        if values[key] == 1:
+            values.pop(key)
     digests: dict[str, str] = {}
     before = ""
     for (key, stage), spec in zip(stages, specs, strict=True):

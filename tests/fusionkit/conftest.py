@@ -88,6 +88,32 @@ def write_model() -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe of all five stages that takes a second or two."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(
+        """\
+name: tiny
+data: {name: scenes, size: 48, train: 2, val: 1}
+teacher: [{name: average}]
+sensors:
+  infrared: {name: unet, width: 2}
+  visible: {name: unet, width: 2}
+backbone: {name: ufuser, channels: [4, 8], heads: 4}
+transforms: [{name: reflect, count: 1}]
+losses: [{name: sensing}]
+stages:
+  - {name: train-sensors, epochs: 2, batch_size: 2, crop: 32}
+  - {name: train-backbone, epochs: 1, batch_size: 2, crop: 32}
+  - {name: fuse}
+  - {name: evaluate}
+  - {name: report}
+"""
+    )
+    return path
+
+
 @pytest.fixture(scope="module")
 def scene() -> dict[str, np.ndarray]:
     """A rendered pair, whose sensors disagree on everything but geometry."""

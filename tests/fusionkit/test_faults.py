@@ -164,33 +164,13 @@ def test_fuse_at_every_write(sources, tmp_path, refusal, capfd, number):
         assert contents(out) == expected
 
 
-RECIPE = """\
-name: tiny
-data: {name: scenes, size: 48, train: 2, val: 1}
-teacher: [{name: average}]
-sensors:
-  infrared: {name: unet, width: 2}
-  visible: {name: unet, width: 2}
-backbone: {name: ufuser, channels: [4, 8], heads: 4}
-transforms: [{name: reflect, count: 1}]
-losses: [{name: sensing}]
-stages:
-  - {name: train-sensors, epochs: 2, batch_size: 2, crop: 32}
-  - {name: train-backbone, epochs: 1, batch_size: 2, crop: 32}
-  - {name: fuse}
-  - {name: evaluate}
-  - {name: report}
-"""
-
-
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory, refusal) -> tuple[Path, dict[str, bytes], int]:
+def whole_run(tiny_recipe, tmp_path_factory, refusal) -> tuple[Path, dict[str, bytes], int]:
     folder = tmp_path_factory.mktemp("run")
-    (folder / "tiny.yaml").write_text(RECIPE)
     with pytest.MonkeyPatch.context() as patch, refusal(folder / "runs"):
         patch.chdir(folder)
-        assert command("run", "tiny.yaml") == 0
-    return folder / "tiny.yaml", contents(folder / "runs" / "tiny"), refusal.count
+        assert command("run", tiny_recipe) == 0
+    return tiny_recipe, contents(folder / "runs" / "tiny"), refusal.count
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.75, pytest.param(None, marks=pytest.mark.soak)])
