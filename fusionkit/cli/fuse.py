@@ -16,6 +16,7 @@ from fusionkit.cli.options import (
     EngineName,
     EngineOption,
     ExactOption,
+    MaxPixels,
     ModelOption,
     PluginFiles,
     Precision,
@@ -166,6 +167,7 @@ def fuse(
         bool,
         typer.Option("--strict", help="Stop at the first pair that can't be fused."),
     ] = False,
+    max_pixels: MaxPixels = None,
     plugin_files: PluginFiles = None,
 ) -> None:
     """Fuse images of one scene, folders of them, or videos.

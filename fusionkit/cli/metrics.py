@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusionkit.cli.app import app
-from fusionkit.cli.options import PluginFiles, Sources, parse_sources
+from fusionkit.cli.options import MaxPixels, PluginFiles, Sources, parse_sources
 from fusionkit.errors import FusionkitError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def metrics(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that can't be scored.")
     ] = False,
+    max_pixels: MaxPixels = None,
     plugin_files: PluginFiles = None,
 ) -> None:
     """Score fused images against their sources.

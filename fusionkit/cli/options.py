@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusionkit.errors import FusionkitError
+from fusionkit.io.pixel_limit import VARIABLE
 
 if TYPE_CHECKING:
     import torch
@@ -174,6 +176,25 @@ PluginFiles = Annotated[
         metavar="FILE.py",
         callback=_load_plugin_files,
         help="Python file with components of your own; repeat the option for more files.",
+    ),
+]
+
+
+def _limit_pixels(most: int | None) -> int | None:
+    if most is not None:
+        os.environ[VARIABLE] = str(most)
+    return most
+
+
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        min=1,
+        callback=_limit_pixels,
+        help="Refuse images that need more pixels in memory at once. By default 536,870,912; the "
+        "environment variable FUSIONKIT_MAX_PIXELS sets it for all commands.",
     ),
 ]
 

@@ -183,6 +183,8 @@ class ThermalImage:
         data = self._read(record, 0x20, record.length - 0x20)
         height, width = self.size
         if data.startswith(_PNG):
+            if data[16:24] != struct.pack(">II", width, height):  # in the header of a PNG
+                raise self._damaged(f"its PNG has another size than {height} x {width}")
             try:
                 counts = np.asarray(imagecodecs.png_decode(data))
             except Exception as error:  # a decoder may raise anything

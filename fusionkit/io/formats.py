@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image, features
 
+from fusionkit.io.pixel_limit import check_pixels
+
 __all__ = [
     "SUFFIXES",
     "TIFF",
@@ -66,6 +68,7 @@ def open_with_pillow(path: Path) -> Iterator[Image.Image]:
     """Open a file that holds one of our formats, whatever its suffix says.
 
     Raises:
+        FusionkitError: if it has more pixels than the limit.
         Exception: any of Pillow's, for a file that is damaged or has another format.
 
     Example:
@@ -78,6 +81,7 @@ def open_with_pillow(path: Path) -> Iterator[Image.Image]:
         (4, 2)
     """
     with Image.open(path, formats=_FORMATS) as image:
+        check_pixels(path, image.height, image.width)
         yield image
 
 

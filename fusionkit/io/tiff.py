@@ -18,6 +18,7 @@ from fusionkit.errors import FusionkitError
 from fusionkit.io.atomic_write import atomic_write
 from fusionkit.io.formats import TIFF
 from fusionkit.io.metadata import Metadata, add_to_tiff, tiff_tags
+from fusionkit.io.pixel_limit import check_pixels
 
 __all__ = ["TiffPicture", "open_tiff", "write_rows", "write_tiff"]
 
@@ -83,17 +84,21 @@ class TiffPicture:
             (h, w) or (h, w, c) with up to four channels, of any type.
 
         Raises:
-            FusionkitError: if the file does not hold the pixels that it claims.
+            FusionkitError: if the file does not hold the pixels that it claims, or more of them
+                than the limit would be decoded at once.
         """
         _check_data(self._page, self._path)
+        height, width = self.size
+        parts = [rows or slice(0, height), columns or slice(0, width)]
+        check_pixels(self._path, *(part.stop - part.start for part in parts))
+        if not self._page.is_final:  # a strip or tile is decoded whole
+            check_pixels(self._path, *_segment_size(self._page))
         if rows is None and columns is None:
             pixels = np.asarray(self._page.asarray())
             if self._page.axes == "SYX":  # colour planes one after the other
                 pixels = np.moveaxis(pixels, 0, -1)
         else:
-            pixels = self._read_window(
-                rows or slice(0, self.size[0]), columns or slice(0, self.size[1])
-            )
+            pixels = self._read_window(*parts)
         return _as_grey_or_rgb(self._page, pixels)
 
     def _read_window(self, rows: slice, columns: slice) -> Array:
@@ -259,10 +264,17 @@ def _no_data(page: tifffile.TiffPage) -> float:
     return value if isinstance(value, (int, float)) else 0
 
 
+def _segment_size(page: tifffile.TiffPage) -> tuple[int, int]:
+    """Return the height and width of a strip or tile."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
 def _touched_segments(page: tifffile.TiffPage, rows: slice, columns: slice) -> Iterator[int]:
     """Yield the numbers of the strips or tiles that a window touches."""
     planes, _, height, width, _ = page.shaped
-    tall, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
+    tall, wide = _segment_size(page)
     down, across = math.ceil(height / tall), math.ceil(width / wide)
     touched = itertools.product(
         range(planes),
