@@ -53,7 +53,7 @@ class Sample:
     def __post_init__(self) -> None:
         """Check the id."""
         path = PurePosixPath(self.id)
-        if path.is_absolute() or ".." in path.parts or not path.name or not self.id.isprintable():
+        if path.is_absolute() or ".." in path.parts or not path.name or "\0" in self.id:
             raise FusionkitError(
                 f"expected the id of a scene to be a name below a folder, found {self.id!r}; "
                 f"rename the scene"

@@ -66,17 +66,24 @@ def test_a_run_that_is_killed_ends_as_one_that_is_not(start, tmp_path, kills):
     while hit.total() < kills:
         folder = tmp_path / str(number)
         number += 1
-        done = False
-        while not done:
+        first, code = 0, None  # the first stage that may be killed: each once in a folder
+        while code is None:
             process = start(folder)
-            process.join(chance.uniform(0, 1.2 * duration) if hit.total() < kills else None)
-            done = process.exitcode is not None
-            if not done:
+            if hit.total() < kills and first < len(STAGES):
+                stage = chance.randrange(first, len(STAGES))
+                while process.is_alive() and finished(folder) < stage:
+                    time.sleep(0.01)
+                process.join(chance.uniform(0, duration / 3))
+            else:
+                process.join()
+            code = process.exitcode
+            if code is None:
                 process.kill()
                 process.join()
-                hit[STAGES[min(finished(folder), len(STAGES) - 1)]] += 1
-            else:
-                assert process.exitcode == 0
+                at = min(finished(folder), len(STAGES) - 1)
+                hit[STAGES[at]] += 1
+                first = at + 1
+        assert code == 0
         assert contents(folder) == expected
         assert not [path for path in folder.rglob("*") if re.match(r"\.fusionkit-", path.name)]
     print(f"{hit.total()} kills: {dict(hit)}; a whole run takes {duration:.1f} s")
