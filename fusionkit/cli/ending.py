@@ -49,7 +49,9 @@ def run_to_the_end(command: Callable[[], object]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         raise _Interrupted
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # as shells set it for commands in the background
+        signal.signal(signal.SIGINT, interrupt)
     try:
         _run(command)
     except BaseException as error:

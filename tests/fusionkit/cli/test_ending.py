@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -23,6 +21,8 @@ def command():
     finally:
         print("ending", flush=True)
         time.sleep(SECONDS)
+        if FAILS:
+            raise RuntimeError("release unlocked lock")  # as locks of Python do it
 run_to_the_end(command)
 """
 
@@ -51,27 +51,14 @@ def test_a_bug_keeps_its_traceback():
         run_to_the_end(lambda: open("/nowhere/file"))  # noqa: PTH123, SIM115
 
 
-def test_an_interruption_that_turns_into_another_error(capsys):
-    def command():
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)
-        finally:
-            raise RuntimeError("release unlocked lock")  # as locks of Python do it
-
-    before = signal.getsignal(signal.SIGINT)
-    assert ending(command) == 130
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    assert signal.getsignal(signal.SIGINT) is before
-
-
 @pytest.fixture
 def start():
     processes = []
 
-    def start(seconds: float) -> subprocess.Popen[str]:
+    def start(seconds: float, fails: bool = False) -> subprocess.Popen[str]:
+        code = SLOW.replace("SECONDS", str(seconds)).replace("FAILS", str(fails))
         process = subprocess.Popen(
-            [sys.executable, "-c", SLOW.replace("SECONDS", str(seconds))],
+            [sys.executable, "-c", code],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -91,8 +78,9 @@ def start():
         process.communicate()
 
 
-def test_one_interruption_cleans_up_and_says_so_in_a_line(start):
-    process = start(0)
+@pytest.mark.parametrize("fails", [False, True], ids=["", "turned into another error"])
+def test_one_interruption_cleans_up_and_says_so_in_a_line(start, fails):
+    process = start(0, fails)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert len(errors.splitlines()) == 1
