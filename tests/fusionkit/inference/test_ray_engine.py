@@ -17,7 +17,7 @@ import pytest
 import fusionkit as fk
 from fusionkit import cli
 from fusionkit.errors import FusionkitError
-from fusionkit.inference import ray_engine
+from fusionkit.inference import ray_pool, ray_worker
 from fusionkit.inference.folders import FolderOptions, FusionReport, fuse_files
 from fusionkit.inference.ray_engine import RayEngine
 from fusionkit.inference.symmetrize import symmetrized
@@ -148,9 +148,9 @@ def test_an_interrupted_command_goes_on_in_the_cluster(cluster, folders, model, 
 def test_a_folder_that_a_node_does_not_see_is_an_error(tmp_path, monkeypatch):
     token = tmp_path / "token"
     token.write_text("here")
-    origin = ray_engine._Origin.here([token])
+    origin = ray_worker.Origin.here([token])
     token.write_text("elsewhere")
-    monkeypatch.setattr(ray_engine, "_PATIENCE", 0.0)
+    monkeypatch.setattr(ray_worker, "_PATIENCE", 0.0)
     with pytest.raises(FusionkitError, match=str(token)):
         origin.settle()
 
@@ -159,7 +159,7 @@ def test_a_node_that_dies_loses_nothing(
     cluster, folders, model, whole, tmp_path, caplog, monkeypatch
 ):
     caplog.set_level(logging.DEBUG, "fusionkit")
-    monkeypatch.setattr(ray_engine, "_TASK_SECONDS", 0.0)  # many tasks, so both nodes have some
+    monkeypatch.setattr(ray_pool, "_TASK_SECONDS", 0.0)  # many tasks, so both nodes have some
     watch = Watch(2, cluster.kill_second, lambda: caplog.text.count("is ready") == 2)
     report = fuse(model, folders, tmp_path, watch)
     assert "died" in caplog.text
