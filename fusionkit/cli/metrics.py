@@ -5,17 +5,28 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fusionkit.cli.app import app
-from fusionkit.cli.options import MaxPixels, PluginFiles, Sources, parse_sources
+from fusionkit.cli.options import (
+    EngineName,
+    EngineOption,
+    MaxPixels,
+    PluginFiles,
+    Sources,
+    WorkersOption,
+    open_engine,
+    parse_sources,
+)
 from fusionkit.errors import FusionkitError
 
 if TYPE_CHECKING:
+    from fusionkit.evaluation.scores import ProfileComparison
+    from fusionkit.inference.engines import Engine
     from fusionkit.inference.failures import Failure
 
 logger = logging.getLogger("fusionkit")
@@ -53,6 +64,8 @@ def metrics(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that can't be scored.")
     ] = False,
+    engine: EngineOption = EngineName.local,
+    workers: WorkersOption = None,
     max_pixels: MaxPixels = None,
     plugin_files: PluginFiles = None,
 ) -> None:
@@ -89,25 +102,31 @@ def metrics(
                 "--compare-profiles shows all metrics of all profiles; "
                 "leave out --profile and --metric"
             )
-        _compare_profiles(fused, sources, csv, strict)
+        with open_engine(engine, workers, "cpu") as (opened, _):
+            comparison = _compare_profiles(fused, sources, csv, strict, opened)
+        _print_comparison(comparison)
+        _report(comparison.failures, csv)
         return
     profile = profile or "cddfuse"
     chosen = metrics_of(load_installed_plugins().registry, profile, metric)
     if csv is not None:
         make_folder(csv.parent)
-    failures: list[Failure] = []
     images = len(list_images(fused))
+    failures: list[Failure] = []
     with ExitStack() as stack:
-        bar = stack.enter_context(ProgressBar("scoring", images))
-        file = sys.stdout
+        file = sys.stdout  # which open_engine may replace
         if csv is not None:
             temporary = stack.enter_context(atomic_write(csv))
             file = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
+        opened, _ = stack.enter_context(open_engine(engine, workers, "cpu"))
+        bar = stack.enter_context(ProgressBar("scoring", images))
+        results = score_folders(fused, sources, chosen, bar, strict, opened)
+        stack.enter_context(closing(results))
 
         def write_rows() -> Iterator[Score]:
             """Write each image's rows as soon as they are there."""
             header = True
-            for result in score_folders(fused, sources, chosen, bar, strict):
+            for result in results:
                 if isinstance(result, Failure):
                     failures.append(result)
                 else:
@@ -147,19 +166,21 @@ def _report(failures: Sequence[Failure], csv: Path | None) -> None:
 
 
 def _compare_profiles(
-    fused: Path, sources: dict[str, Path], csv: Path | None, strict: bool
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from fusionkit.evaluation.scores import compare_profiles, means
+    fused: Path, sources: dict[str, Path], csv: Path | None, strict: bool, engine: Engine
+) -> ProfileComparison:
+    """Score under all profiles, and write the scores."""
+    from fusionkit.evaluation.scores import compare_profiles
     from fusionkit.io.atomic_write import make_folder, write_text
     from fusionkit.io.csv_text import csv_text
+    from fusionkit.io.images import list_images
+    from fusionkit.progress import ProgressBar
     from fusionkit.registry.plugins import load_installed_plugins
 
     if csv is not None:
         make_folder(csv.parent)
-    comparison = compare_profiles(load_installed_plugins().registry, fused, sources, strict)
+    registry = load_installed_plugins().registry
+    with ProgressBar("scoring", len(list_images(fused))) as bar:
+        comparison = compare_profiles(registry, fused, sources, strict, progress=bar, engine=engine)
     if csv is not None:
         rows = [
             (profile, score.image, score.metric, score.value)
@@ -167,6 +188,15 @@ def _compare_profiles(
             for score in scores
         ]
         write_text(csv, csv_text([("profile", "image", "metric", "value"), *rows]))
+    return comparison
+
+
+def _print_comparison(comparison: ProfileComparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from fusionkit.evaluation.scores import means
+
     tables = {profile: means(scores) for profile, scores in comparison.scores.items()}
     table = Table(title="means under each profile (-: the profile does not define the metric)")
     table.add_column("metric")
@@ -178,4 +208,3 @@ def _compare_profiles(
     Console().print(table)
     for note in comparison.notes:
         logger.info(note)
-    _report(comparison.failures, csv)

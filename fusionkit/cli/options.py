@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -249,6 +250,8 @@ def open_engine(
 ) -> Iterator[tuple[Engine, torch.device]]:
     """Yield the engine that a command asks for, and the device that it computes on.
 
+    With Ray, ``sys.stdout`` is standard error inside the ``with`` block.
+
     Args:
         engine: Its name.
         workers: Number of workers of a Ray cluster.
@@ -264,7 +267,8 @@ def open_engine(
     from fusionkit.inference.ray_engine import RayEngine
 
     if engine is EngineName.ray:
-        with RayEngine(device, workers) as cluster:
+        # Ray prints the deaths of nodes on standard output, which belongs to the results.
+        with redirect_stdout(sys.stderr), RayEngine(device, workers) as cluster:
             yield cluster, cluster.device
         return
     if workers is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional.colour import grey_u8
+from fusionkit.inference.engines import Engine, LocalEngine, ordered
 from fusionkit.inference.failures import Failure
-from fusionkit.inference.parallel import Turns, in_order
+from fusionkit.inference.parallel import Turns
 from fusionkit.interfaces import Metric
 from fusionkit.io.csv_text import csv_text
 from fusionkit.io.images import OpenedImage, list_images, open_image, to_float
@@ -68,11 +70,11 @@ def score_folders(
     metrics: Sequence[Metric],
     progress: Progress | None = None,
     strict: bool = False,
-) -> Iterator[list[Score] | Failure]:
+    engine: Engine | None = None,
+) -> Generator[list[Score] | Failure, None, None]:
     """Score every image of a folder against the sources of the same file stem.
 
-    The images are scored in as many threads as PyTorch may use, a few at a time, so that memory
-    does not grow with the folder.
+    A few images are scored at a time, so that memory does not grow with the folder.
 
     Args:
         fused: Folder of fused images.
@@ -80,6 +82,7 @@ def score_folders(
         metrics: The metrics to compute.
         progress: Receives a step for each image.
         strict: Whether to raise for the first image that can't be scored.
+        engine: What scores the images; threads of this process by default.
 
     Yields:
         The scores of each image, or why it could not be scored, in the order of the names.
@@ -106,6 +109,23 @@ def score_folders(
         >>> scores[0].image, scores[0].metric, scores[0].value
         ('a', 'EN', 8.0)
     """
+    for [result] in _score_folders(fused, sources, [metrics], progress, strict, engine):
+        yield result
+
+
+def _score_folders(
+    fused: Path,
+    sources: Mapping[str, Path],
+    groups: Sequence[Sequence[Metric]],
+    progress: Progress | None,
+    strict: bool,
+    engine: Engine | None,
+    optional: Sequence[Sequence[Metric]] = (),
+) -> Iterator[list[list[Score] | Failure]]:
+    """Read every image once, and score it by groups of metrics, which fail one by one.
+
+    ``strict`` does not hold for the optional groups, whose results come last.
+    """
     progress = progress or SilentProgress()
     images = list_images(fused)
     folders = {modality: list_images(folder) for modality, folder in sources.items()}
@@ -116,32 +136,85 @@ def score_folders(
                 f"images in {fused}, found none (fused: {', '.join(list(images)[:5])}; "
                 f"{modality}: {', '.join(list(found)[:5]) or 'no image'})"
             )
+    items = [
+        _Images(stem, path, {m: found[stem] for m, found in folders.items() if stem in found})
+        for stem, path in images.items()
+    ]
+    job = _ScoreJob([*groups, *optional], sources)
+    shared = items[0].files if items else ()
+    results = (engine or LocalEngine()).run(job, items, shared=shared, lost=job.all_failed)
+    with closing(results):
+        for result in ordered(results):
+            for failure in result[: len(groups)]:
+                if strict and isinstance(failure, Failure):
+                    raise FusionkitError(f"{failure.files[0]} was not scored: {failure.reason}")
+            yield result
+            progress.step()
 
-    turns = Turns()
 
-    def score(stem: str) -> list[Score] | Failure:
-        paths = {m: found[stem] for m, found in folders.items() if stem in found}
-        try:
-            if missing := [m for m in folders if m not in paths]:
-                raise FusionkitError(
-                    f"{images[stem]} has no {missing[0]} source in {sources[missing[0]]}"
-                )
+@dataclass(frozen=True)
+class _Images:
+    """A fused image and those of its sources that exist."""
+
+    stem: str
+    fused: Path
+    sources: Mapping[str, Path]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.fused, *self.sources.values())
+
+
+@dataclass(frozen=True)
+class _ScoreJob:
+    """What scores images in any process; see ``_score_folders``."""
+
+    groups: Sequence[Sequence[Metric]]
+    folders: Mapping[str, Path]
+
+    def __call__(self, threads: int) -> Callable[[_Images], list[list[Score] | Failure]]:
+        turns = Turns()
+
+        def score(images: _Images) -> list[list[Score] | Failure]:
+            try:
+                pixels = self._read(images)
+            except Exception as error:  # one bad image must not stop the others
+                return self.all_failed(images, _reason(images, error))
             with turns.take(alone=False):
-                return score_files(stem, images[stem], paths, metrics)
-        except FusionkitError as error:
-            if strict:
-                raise
-            reason = str(error)
-        except Exception as error:  # one bad image must not stop the others
-            if strict:
-                raise
-            logger.debug("%s could not be scored", stem, exc_info=True)
-            reason = f"{type(error).__name__}: {error}"
-        return Failure(stem, (images[stem], *paths.values()), reason)
+                return [_score(images, *pixels, group) for group in self.groups]
 
-    for result in in_order(score, images, workers=torch.get_num_threads()):
-        yield result
-        progress.step()
+        return score
+
+    def all_failed(self, images: _Images, reason: str) -> list[list[Score] | Failure]:
+        """Return the same failure for each group."""
+        return [Failure(images.stem, images.files, reason)] * len(self.groups)
+
+    def _read(self, images: _Images) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        for modality, folder in self.folders.items():
+            if modality not in images.sources:
+                raise FusionkitError(f"{images.fused} has no {modality} source in {folder}")
+        opened = {modality: open_image(path) for modality, path in images.sources.items()}
+        return _read_pixels(open_image(images.fused), opened)
+
+
+def _score(
+    images: _Images,
+    fused: NDArray[Any],
+    sources: Mapping[str, NDArray[Any]],
+    metrics: Sequence[Metric],
+) -> list[Score] | Failure:
+    try:
+        values = score_arrays(fused, sources, metrics)
+    except Exception as error:
+        return Failure(images.stem, images.files, _reason(images, error))
+    return [Score(images.stem, m.name, value) for m, value in zip(metrics, values, strict=True)]
+
+
+def _reason(images: _Images, error: Exception) -> str:
+    if isinstance(error, FusionkitError):
+        return str(error)
+    logger.debug("%s could not be scored", images.stem, exc_info=True)
+    return f"{type(error).__name__}: {error}"
 
 
 def score_files(
@@ -193,6 +266,12 @@ def score_opened(
         >>> score_opened(image, {"visible": image}, installed_metrics("cddfuse", ["EN"]))
         [8.0]
     """
+    return score_arrays(*_read_pixels(fused, sources), metrics)
+
+
+def _read_pixels(
+    fused: OpenedImage, sources: Mapping[str, OpenedImage]
+) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     for modality, source in sources.items():
         if source.size != fused.size:
             raise FusionkitError(
@@ -201,7 +280,7 @@ def score_opened(
                 f"{source.size[1]}; give images of one size"
             )
     pixels = {modality: source.read() for modality, source in sources.items()}
-    return score_arrays(fused.read(), pixels, metrics)
+    return fused.read(), pixels
 
 
 def score_arrays(
@@ -250,7 +329,13 @@ class ProfileComparison:
 
 
 def compare_profiles(
-    registry: Registry, fused: Path, sources: Mapping[str, Path], strict: bool = False
+    registry: Registry,
+    fused: Path,
+    sources: Mapping[str, Path],
+    strict: bool = False,
+    *,
+    progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> ProfileComparison:
     """Score a folder under every profile that an installed metric is defined in.
 
@@ -259,6 +344,8 @@ def compare_profiles(
         fused: Folder of fused images.
         sources: Modality name -> folder.
         strict: Whether to raise for the first image that can't be scored.
+        progress: Receives a step for each image.
+        engine: See ``score_folders``.
 
     Raises:
         FusionkitError: if a folder can't be read, no fused image has a source, or ``strict`` and
@@ -282,28 +369,41 @@ def compare_profiles(
         True
     """
     classes: list[Any] = [entry.cls for entry in registry if entry.cls.kind == "metric"]
-    scores: dict[str, list[Score]] = {}
+    profiles = list(dict.fromkeys(p for cls in classes for p in cls.profiles))
+    groups = [
+        [
+            _metric(registry, cls.name, profile)
+            for cls in classes
+            if profile in cls.profiles and cls.by_default
+        ]
+        for profile in profiles
+    ]
+    # A metric that refuses common sizes must not take the others with it.
+    alone = [
+        (profile, cls.name)
+        for profile in profiles
+        for cls in classes
+        if profile in cls.profiles and not cls.by_default
+    ]
+    optional = [[_metric(registry, name, profile)] for profile, name in alone]
+    scores: dict[str, list[Score]] = {profile: [] for profile in profiles}
     failures: dict[str, Failure] = {}
-    notes = []
-    for profile in dict.fromkeys(p for cls in classes for p in cls.profiles):
-        scores[profile] = []
-        defined = [cls for cls in classes if profile in cls.profiles]
-        metrics = [_metric(registry, cls.name, profile) for cls in defined if cls.by_default]
-        for result in score_folders(fused, sources, metrics, strict=strict):
+    own: list[list[list[Score] | Failure]] = [[] for _ in alone]
+    for results in _score_folders(fused, sources, groups, progress, strict, engine, optional):
+        for profile, result in zip(profiles, results[: len(profiles)], strict=True):
             if isinstance(result, Failure):
                 failures[result.id] = result
             else:
                 scores[profile] += result
-        # A metric that refuses common sizes must not take the others with it.
-        for cls in defined:
-            if cls.by_default:
-                continue
-            own = list(score_folders(fused, sources, [_metric(registry, cls.name, profile)]))
-            refused = [r for r in own if isinstance(r, Failure) and r.id not in failures]
-            if refused:
-                notes.append(f"{profile}: {cls.name} left out: {refused[0].reason}")
-            else:
-                scores[profile] += [s for r in own if not isinstance(r, Failure) for s in r]
+        for found, result in zip(own, results[len(profiles) :], strict=True):
+            found.append(result)
+    notes = []
+    for (profile, name), found in zip(alone, own, strict=True):
+        refused = [r for r in found if isinstance(r, Failure) and r.id not in failures]
+        if refused:
+            notes.append(f"{profile}: {name} left out: {refused[0].reason}")
+        else:
+            scores[profile] += [s for r in found if not isinstance(r, Failure) for s in r]
     return ProfileComparison(scores, notes, list(failures.values()))
 
 

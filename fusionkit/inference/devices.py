@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Literal
 
 import torch
 
 from fusionkit.errors import FusionkitError
 
-__all__ = ["Precision", "choose_device", "in_precision"]
+__all__ = ["Precision", "choose_device", "in_precision", "warn_if_slow"]
 
 logger = logging.getLogger("fusionkit")
 
@@ -44,7 +45,7 @@ def choose_device(name: str = "auto", precision: Precision = "fp32") -> torch.de
     if device.type not in ("cpu", "cuda", "mps"):
         raise FusionkitError(f"device: expected auto, cpu, cuda, cuda:N or mps, found {name!r}")
     if device.type == "cpu":
-        _warn_if_slow(precision)
+        warn_if_slow(precision)
         return device
     if device.type == "mps":
         if not torch.backends.mps.is_available():
@@ -59,8 +60,17 @@ def choose_device(name: str = "auto", precision: Precision = "fp32") -> torch.de
     return device
 
 
-def _warn_if_slow(precision: Precision) -> None:
-    """Log a warning if oneDNN, which computes convolutions on CPUs, can't use 16-bit floats."""
+@cache
+def warn_if_slow(precision: Precision) -> None:
+    """Log a warning, once in a process, if its CPU has no instructions for a precision.
+
+    Args:
+        precision: Arithmetic to use on the CPU.
+
+    Example:
+        >>> warn_if_slow("fp32")
+    """
+    # oneDNN computes convolutions on CPUs.
     is_supported = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", None)
     if precision != "fp32" and is_supported is not None and not is_supported():
         logger.warning(

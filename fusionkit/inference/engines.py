@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from fusionkit.inference.parallel import cores, in_parallel
 
-__all__ = ["Engine", "Job", "LocalEngine"]
+__all__ = ["Engine", "Job", "LocalEngine", "ordered"]
 
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
@@ -90,3 +90,24 @@ class LocalEngine:
     ) -> Generator[tuple[int, Result], None, None]:
         """Yield (index, result) for each item; see ``Engine``."""
         yield from in_parallel(job(self._threads), items, self._threads)
+
+
+def ordered(results: Iterable[tuple[int, Result]]) -> Iterator[Result]:
+    """Yield what ``Engine.run`` yields in the order of the items.
+
+    What is finished before its turn waits in memory, so it is for small results.
+
+    Args:
+        results: (index, result), each index once.
+
+    Example:
+        >>> list(ordered([(1, "b"), (0, "a"), (2, "c")]))
+        ['a', 'b', 'c']
+    """
+    waiting: dict[int, Result] = {}
+    following = 0
+    for index, result in results:
+        waiting[index] = result
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1

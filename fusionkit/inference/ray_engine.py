@@ -37,10 +37,10 @@ Result = TypeVar("Result")
 class RayEngine:
     """Works on the nodes of a Ray cluster; used as a context manager.
 
-    Each worker is a process with one core or one GPU, and prepares the job once. The cluster is
-    the one that the environment variable ``RAY_ADDRESS`` names, or one of this machine alone that
-    lasts as long as the ``with`` block. What a worker had under way when it died is done again by
-    others.
+    Each worker is a process with one core or one GPU. It prepares a job once, and waits for the
+    next call of ``run`` until the ``with`` block ends. The cluster is the one that the environment
+    variable ``RAY_ADDRESS`` names, or one of this machine alone that lasts as long as the ``with``
+    block. What a worker had under way when it died is done again by others.
 
     Args:
         device: ``auto`` (GPUs if the cluster has some), ``cpu`` or ``cuda``.
@@ -82,6 +82,8 @@ class RayEngine:
         self._wanted, self._workers = device, workers
         self._folder: Path | None = None
         self._connected = False
+        self._idle: list[Place[Any]] = []
+        self._calls = 0
         self.device = torch.device("cpu")
 
     def __enter__(self) -> Self:
@@ -100,6 +102,8 @@ class RayEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        while self._idle:
+            self._ray.kill(self._idle.pop().actor)
         if self._connected:
             self._ray.shutdown()
         if self._folder is not None:
@@ -119,9 +123,14 @@ class RayEngine:
         actor = self._ray.remote(Worker).options(
             num_cpus=self._cores, num_gpus=gpus, max_concurrency=threads, max_restarts=0
         )
-        origin = self._ray.put(Origin.here(shared))
-        packed = self._ray.put(self._ray.cloudpickle.dumps(job))
-        pool = Pool(self._ray, lambda: Place(actor.remote(threads)), (origin, packed), 2 * threads)
+
+        def take() -> Place[Item]:
+            return self._idle.pop(0) if self._idle else Place(actor.remote(threads))
+
+        self._calls += 1
+        origin, packed = self._ray.put(Origin.here(shared)), self._ray.put(self._pack(job))
+        preparation = (self._calls, origin, packed)
+        pool = Pool(self._ray, take, self._idle.append, preparation, 2 * threads)
         # No more workers than items: the others would start for nothing.
         queue = iter(items)
         ahead = list(islice(queue, self._count))
@@ -130,6 +139,15 @@ class RayEngine:
         pool.start(len(ahead))
         logger.info(f"Ray: {many(len(ahead), 'worker')}, {self._each()}")
         yield from pool.run(chain(ahead, queue), lost)
+
+    def _pack(self, job: Job[Any, Any]) -> bytes:
+        try:
+            return self._ray.cloudpickle.dumps(job)
+        except Exception as error:  # of any component that the job holds
+            raise FusionkitError(
+                f"the work can't be sent to other processes: {first_line(error)}; leave out "
+                f"--engine ray, or make the component picklable"
+            ) from error
 
     def _each(self) -> str:
         share = many(self._cores, "core")

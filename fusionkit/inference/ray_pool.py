@@ -6,13 +6,13 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from fusionkit.errors import FusionkitError
-from fusionkit.inference.ray_worker import Raised
+from fusionkit.inference.ray_worker import Raised, Ready
 
 __all__ = ["Place", "Pool", "first_line"]
 
@@ -50,7 +50,7 @@ class Place(Generic[Item]):
 
     Attributes:
         actor: Ray's handle.
-        host: Its node; None before it is ready.
+        host: Its node; None before it is ready for the first time.
         under_way: Number of tasks that it has.
         alone: Whether it does an item that may have killed a worker, and must get no other.
     """
@@ -94,26 +94,34 @@ class Pool(Generic[Item]):
 
     Args:
         ray: The module.
-        make: Starts a worker.
-        preparation: References to what each worker gets first.
+        take: Gives a worker: one of an earlier call, or a new one.
+        give_back: Takes the workers that live when the call ends.
+        preparation: What each worker gets first; see ``Worker.prepare``.
         most: Most tasks that a worker has at a time, so that the rest can still go to others.
 
     Example:
-        >>> pool = Pool(ray=None, make=lambda: None, preparation=(None, None), most=4)
+        >>> pool = Pool(None, take=lambda: None, give_back=print, preparation=(), most=4)
         >>> pool.start(0)
         >>> list(pool.run(iter([3, 4]), lost=None))  # with workers  # doctest: +SKIP
         [(0, 8), (1, 16)]
     """
 
     def __init__(
-        self, ray: Any, make: Callable[[], Place[Item]], preparation: tuple[Any, Any], most: int
+        self,
+        ray: Any,
+        take: Callable[[], Place[Item]],
+        give_back: Callable[[Place[Item]], None],
+        preparation: Sequence[Any],
+        most: int,
     ):
-        self._ray, self._make, self._preparation, self._most = ray, make, preparation, most
+        self._ray, self._preparation, self._most = ray, preparation, most
+        self._take, self._give_back = take, give_back
         self._starting: dict[Any, Place[Item]] = {}
         self._ready: list[Place[Item]] = []
         self._tasks: dict[Any, _Task[Item]] = {}
         self._again: deque[tuple[int, Item, int]] = deque()
         self._failed_starts = 0
+        self._warnings: set[str] = set()
         self._told = time.monotonic()
         self._pace = _Pace()
 
@@ -124,13 +132,13 @@ class Pool(Generic[Item]):
             count: Number of workers.
         """
         for _ in range(count):
-            place = self._make()
+            place = self._take()
             self._starting[place.actor.prepare.remote(*self._preparation)] = place
 
     def run(
         self, items: Iterator[Item], lost: Callable[[Item, str], Result] | None
     ) -> Iterator[tuple[int, Result]]:
-        """Yield (index, result) for each item, and end the workers.
+        """Yield (index, result) for each item, and give the workers back.
 
         Args:
             items: What to work on; taken one by one.
@@ -197,9 +205,9 @@ class Pool(Generic[Item]):
     def _welcome(self, reference: Any) -> None:
         place = self._starting.pop(reference)
         try:
-            host = self._ray.get(reference)
+            ready: Ready | Raised = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            self._failed_starts += 1
+            self._failed_starts += place.host is None  # others died since the call before
             if self._failed_starts < _FAILED_STARTS:
                 self.start(1)
             elif not self._ready and not self._starting:
@@ -208,11 +216,15 @@ class Pool(Generic[Item]):
                     f"be installed on every node"
                 ) from None
             return
-        if isinstance(host, Raised):
-            raise host.error
+        if isinstance(ready, Raised):
+            raise ready.error
         self._failed_starts = 0
-        logger.debug("a worker on %s is ready", host)
-        place.host = host
+        logger.debug("a worker on %s is ready", ready.host)
+        for warning in ready.warnings:
+            if warning not in self._warnings:
+                self._warnings.add(warning)
+                logger.warning("on %s: %s", ready.host, warning)
+        place.host = ready.host
         self._ready.append(place)
 
     def _results(
@@ -257,6 +269,12 @@ class Pool(Generic[Item]):
         """Let the workers finish what is under way, so that no half-written file is left."""
         waiting = list(self._tasks)
         if waiting:
-            self._ray.wait(waiting, num_returns=len(waiting), timeout=_GOODBYE, fetch_local=False)
+            _, waiting = self._ray.wait(
+                waiting, num_returns=len(waiting), timeout=_GOODBYE, fetch_local=False
+            )
+        busy = [self._tasks[reference].place for reference in waiting]
         for place in (*self._ready, *self._starting.values()):
-            self._ray.kill(place.actor)
+            if place in busy:
+                self._ray.kill(place.actor)
+            else:
+                self._give_back(Place(place.actor, place.host))

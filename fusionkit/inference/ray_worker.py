@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pickle
 import socket
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +20,9 @@ from typing import Any, Self
 
 from fusionkit.errors import FusionkitError
 
-__all__ = ["Origin", "Raised", "Worker"]
+__all__ = ["Origin", "Raised", "Ready", "Worker"]
+
+_LOGGER = logging.getLogger("fusionkit")
 
 _PATIENCE = 10.0
 """Most seconds until a worker sees a new file on a network file system."""
@@ -108,8 +112,21 @@ class Raised:
     error: Exception
 
 
+@dataclass(frozen=True)
+class Ready:
+    """What a worker says when it has prepared a job.
+
+    Attributes:
+        host: Name of the node.
+        warnings: What was logged meanwhile, which nobody would see there.
+    """
+
+    host: str
+    warnings: tuple[str, ...] = ()
+
+
 class Worker:
-    """Runs in a process of its own on some node; prepares the job once.
+    """Runs in a process of its own on some node; prepares each job once.
 
     Args:
         threads: Number of threads that Ray calls ``work`` from.
@@ -118,7 +135,7 @@ class Worker:
         >>> from functools import partial
         >>> job = partial(partial, pow)  # job(2) is a function that returns 2 to the power of x
         >>> worker = Worker(threads=2)
-        >>> host = worker.prepare(Origin.here([]), pickle.dumps(job))
+        >>> ready = worker.prepare(1, Origin.here([]), pickle.dumps(job))
         >>> results, seconds = worker.work([3, 4])
         >>> results
         [8, 16]
@@ -126,21 +143,30 @@ class Worker:
 
     def __init__(self, threads: int):
         self._threads = threads
+        self._turn = threading.Lock()
+        self._number = 0
         self._work: Callable[[Any], Any] | None = None
 
-    def prepare(self, origin: Origin, job: bytes) -> str | Raised:
-        """Return the name of the node, or what was wrong.
+    def prepare(self, number: int, origin: Origin, job: bytes) -> Ready | Raised:
+        """Return that the worker is ready, or what was wrong.
 
         Args:
+            number: Number of the job; one that comes after a later one is left out, since Ray
+                does not keep the order of calls.
             origin: The command's process.
             job: The pickled job.
         """
-        try:
-            origin.settle()
-            self._work = pickle.loads(job)(self._threads)
-        except Exception as error:
-            return _raised(error)
-        return socket.gethostname()
+        host = socket.gethostname()
+        with self._turn, _collected_warnings() as warnings:
+            if number < self._number:
+                return Ready(host)
+            self._number, self._work = number, None  # so that two networks never stay in memory
+            try:
+                origin.settle()
+                self._work = pickle.loads(job)(self._threads)
+            except Exception as error:
+                return _raised(error)
+        return Ready(host, tuple(warnings))
 
     def work(self, items: Sequence[Any]) -> tuple[list[Any], float]:
         """Return a result or an error for each item, and the seconds that they took together."""
@@ -152,6 +178,19 @@ class Worker:
             except Exception as error:
                 results.append(_raised(error))
         return results, time.perf_counter() - started
+
+
+@contextmanager
+def _collected_warnings() -> Iterator[list[str]]:
+    """Collect the warnings of fusionkit, beside whoever logs them."""
+    found: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    _LOGGER.addHandler(handler)
+    try:
+        yield found
+    finally:
+        _LOGGER.removeHandler(handler)
 
 
 def _raised(error: Exception) -> Raised:

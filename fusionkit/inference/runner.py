@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fusionkit.functional.padding import pad_to_multiple
-from fusionkit.inference.devices import Precision, in_precision
+from fusionkit.inference.devices import Precision, in_precision, warn_if_slow
 from fusionkit.inference.parallel import Turns
 from fusionkit.interfaces import Backbone, Sample
 
@@ -69,6 +69,8 @@ class NetworkRunner:
         if device is not None:
             network.to(device)
         self._precision: Precision = precision
+        if self._device.type == "cpu":
+            warn_if_slow(precision)  # a worker of a cluster has another CPU than the command
         self._turns = Turns()
         self._busy = threading.Lock()
         self._waiting: list[_Request] = []

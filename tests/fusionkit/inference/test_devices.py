@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from fusionkit.inference.devices import choose_device
+from fusionkit.inference.devices import choose_device, warn_if_slow
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -18,8 +18,10 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize("native", [True, False])
 def test_one_warning_on_a_cpu_without_16_bit_floats(precision, native, monkeypatch, caplog):
     monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", lambda: native)
+    warn_if_slow.cache_clear()
     choose_device("cpu")
     assert warnings(caplog) == []
+    choose_device("cpu", precision)
     choose_device("cpu", precision)
     assert [precision in text for text in warnings(caplog)] == ([] if native else [True])
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import psutil
 import pytest
 
 import fusionkit as fk
-from fusionkit import cli
+from fusionkit import cli, progress
 from fusionkit.errors import FusionkitError
 from fusionkit.inference import ray_pool, ray_worker
-from fusionkit.inference.folders import FolderOptions, FusionReport, fuse_files
+from fusionkit.inference.folders import FolderOptions, fuse_files
 from fusionkit.inference.ray_engine import RayEngine
-from fusionkit.inference.symmetrize import symmetrized
-from fusionkit.interfaces import Backbone
 from fusionkit.io.atomic_write import TEMPORARY
 from fusionkit.io.images import write_image
 from fusionkit.io.listing import list_pairs
@@ -33,18 +34,29 @@ COUNT = 32
 
 
 class Watch:
-    """Calls a function once some pairs are done; slow until then, so that all workers get pairs.
+    """A progress that calls a function once some steps are done.
+
+    It is slow until then, so that all workers get items.
 
     Args:
-        after: Number of pairs.
+        after: Number of steps.
         call: The function.
-        ready: Pairs count only when this holds.
+        ready: Steps count only when this holds.
     """
 
     def __init__(
         self, after: int, call: Callable[[], Any], ready: Callable[[], bool] = lambda: True
     ):
         self._left, self._call, self._ready = after, call, ready
+
+    def __call__(self, *arguments: Any) -> Self:
+        return self  # in place of the class ProgressBar
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
     def expect(self, total: int) -> None:
         pass
@@ -63,18 +75,27 @@ class Cluster:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster as RayCluster
 
-        settings = {
+        self._settings = {
             "num_cpus": 1,
             "object_store_memory": 100 << 20,
             "include_dashboard": False,
         }
         # Ray replaces 127.0.0.1 by the address of the network card.
-        head = {**settings, "node_ip_address": "127.0.0.2"}
+        head = {**self._settings, "node_ip_address": "127.0.0.2"}
         self.ray = RayCluster(initialize_head=True, head_node_args=head)
-        self.second = self.ray.add_node(**settings, node_ip_address="127.0.0.3")
+        self._second: Any = None
+
+    def start_second(self) -> None:
+        if self._second is None:
+            self._second = self.ray.add_node(**self._settings, node_ip_address="127.0.0.3")
 
     def kill_second(self) -> None:
-        self.ray.remove_node(self.second, allow_graceful=False)
+        # Without this, its workers finish what is under way before they notice.
+        for process in self._second.all_processes["raylet"]:
+            for child in psutil.Process(process.process.pid).children(recursive=True):
+                child.kill()
+        self.ray.remove_node(self._second, allow_graceful=False)
+        self._second = None
 
 
 @pytest.fixture(scope="module")
@@ -105,44 +126,45 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.fixture(scope="module")
-def model() -> Backbone:
-    return symmetrized(fk.build("backbone", name="laplacian-pyramid"), "d4")
+class InterruptionError(Exception):
+    pass
 
 
-@pytest.fixture(scope="module")
-def whole(folders, model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("whole")
-    fuse_files(model, list_pairs(folders), out)
-    return contents(out)
+def interrupt() -> None:
+    raise InterruptionError
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("[!.]*"))}
 
 
-def fuse(model: Backbone, folders: dict[str, Path], out: Path, watch: Watch) -> FusionReport:
-    assert not ray.is_initialized()
-    with RayEngine() as engine:
+def test_an_interrupted_command_goes_on_in_the_cluster(cluster, folders, tmp_path, caplog):
+    def loud(threads: int) -> Callable[[int], int]:
+        logging.getLogger("fusionkit").warning("slow arithmetic")
+        return abs
+
+    model, pairs = fk.build("backbone", name="average"), list_pairs(folders)
+    with RayEngine(workers=1) as engine:
+        assert sorted(engine.run(loud, [-3, 2])) == [(0, 3), (1, 2)]
+        assert "slow arithmetic" in caplog.text
+        # The same worker takes the next job.
         options = FolderOptions(device=engine.device, engine=engine)
-        return fuse_files(model, list_pairs(folders), out, None, options, progress=watch)
-
-
-class InterruptionError(Exception):
-    pass
-
-
-def test_an_interrupted_command_goes_on_in_the_cluster(cluster, folders, model, whole, tmp_path):
-    def interrupt() -> None:
-        raise InterruptionError
-
-    with pytest.raises(InterruptionError):
-        fuse(model, folders, tmp_path, Watch(4, interrupt))
+        with pytest.raises(InterruptionError):
+            fuse_files(model, pairs, tmp_path / "a", None, options, progress=Watch(4, interrupt))
     assert not list(tmp_path.rglob(f"{TEMPORARY}*"))
     # It goes on in this process, because the records are the same.
-    report = fuse_files(model, list_pairs(folders), tmp_path)
+    report = fuse_files(model, pairs, tmp_path / "a")
     assert 3 <= report.skipped < COUNT - 1
-    assert contents(tmp_path) == whole
+    fuse_files(model, pairs, tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_worker_takes_the_latest_job():
+    worker, origin = ray_worker.Worker(threads=2), ray_worker.Origin.here([])
+    for number, function in ((2, max), (1, min)):
+        ready = worker.prepare(number, origin, pickle.dumps(partial(partial, function)))
+        assert isinstance(ready, ray_worker.Ready)
+    assert worker.work([3])[0] == [3]
 
 
 def test_a_folder_that_a_node_does_not_see_is_an_error(tmp_path, monkeypatch):
@@ -155,28 +177,71 @@ def test_a_folder_that_a_node_does_not_see_is_an_error(tmp_path, monkeypatch):
         origin.settle()
 
 
-def test_a_node_that_dies_loses_nothing(
-    cluster, folders, model, whole, tmp_path, caplog, monkeypatch
-):
-    caplog.set_level(logging.DEBUG, "fusionkit")
-    monkeypatch.setattr(ray_pool, "_TASK_SECONDS", 0.0)  # many tasks, so both nodes have some
-    watch = Watch(2, cluster.kill_second, lambda: caplog.text.count("is ready") == 2)
-    report = fuse(model, folders, tmp_path, watch)
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fusionkit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command in this process; return exit code, output and messages."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fusionkit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def let_node_die(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Callable[[], None]:
+    """Return a function after which the second node dies while a command works."""
+
+    def arm() -> None:
+        cluster.start_second()
+        caplog.set_level(logging.DEBUG, "pool")  # commands set the level of "fusionkit"
+        monkeypatch.setattr(ray_pool, "logger", logging.getLogger("pool"))
+        monkeypatch.setattr(ray_pool, "_TASK_SECONDS", 0.0)  # many tasks, so both nodes have some
+        watch = Watch(2, cluster.kill_second, lambda: caplog.text.count("is ready") == 2)
+        monkeypatch.setattr(progress, "ProgressBar", watch)
+
+    return arm
+
+
+def sources(folders: dict[str, Path]) -> list[str]:
+    return [part for name, path in folders.items() for part in ("--source", f"{name}={path}")]
+
+
+def test_fuse_loses_nothing_when_a_node_dies(folders, fusionkit, tmp_path, let_node_die, caplog):
+    command = ["fuse", *sources(folders), "--backbone", "laplacian-pyramid", "--symmetrize", "d4"]
+    code, out, _ = fusionkit(*command, "-o", tmp_path / "local")
+    assert (code, out) == (2, "")  # for the damaged image
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "ProgressBar", Watch(4, interrupt))
+        patch.setattr(sys, "argv", ["fusionkit", *command, "-o", str(tmp_path / "ray")])
+        with pytest.raises(InterruptionError):
+            cli.main()
+    let_node_die()
+    # Where one process was interrupted, the cluster goes on.
+    code, out, said = fusionkit(*command, "-o", tmp_path / "ray", "--engine", "ray")
     assert "died" in caplog.text
-    assert [failure.id for failure in report.failures] == ["07"]
-    assert contents(tmp_path) == whole
+    assert (code, out) == (2, "")
+    assert "done before and unchanged" in said
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
     assert not list(tmp_path.rglob(f"{TEMPORARY}*"))
-    records = (tmp_path / ".fusionkit" / "done.jsonl").read_text().splitlines()
+    records = (tmp_path / "ray" / ".fusionkit" / "done.jsonl").read_text().splitlines()
     assert len(records) == COUNT - 1
 
 
-def test_the_command_uses_the_cluster(cluster, folders, monkeypatch, tmp_path):
-    options = ["-o", str(tmp_path), "--engine", "ray", "--backbone", "average"]
-    for name, folder in folders.items():
-        options += ["--source", f"{name}={folder}"]
-    monkeypatch.setattr(sys, "argv", ["fusionkit", "fuse", *options])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2  # for the damaged image
-    assert len(list(tmp_path.glob("*.png"))) == COUNT - 1
-    assert (tmp_path / "failures.csv").read_text().count("\n") == 2
+def test_metrics_lose_nothing_when_a_node_dies(folders, fusionkit, let_node_die, caplog):
+    command = ["metrics", "--fused", folders["visible"], *sources(folders)]
+    code, expected, _ = fusionkit(*command)
+    assert code == 2
+    assert expected.count("\n") == 1 + 13 * (COUNT - 1)
+    let_node_die()
+    code, out, _ = fusionkit(*command, "--engine", "ray")
+    assert "died" in caplog.text
+    assert (code, out) == (2, expected)
