@@ -22,7 +22,7 @@ from fusionkit.benchmark.tables import summarize, to_csv
 from fusionkit.errors import FusionkitError
 from fusionkit.inference.devices import Precision
 from fusionkit.interfaces import Task
-from fusionkit.io.atomic_write import make_folder, write_text
+from fusionkit.io.atomic_write import locked, make_folder, remove_leftovers, write_text
 from fusionkit.registry.plugins import Plugins
 from fusionkit.runs.environment import environment
 
@@ -91,9 +91,11 @@ def run_suite(
         },
         cells=tuple(cells),
     )
-    write_text(folder / "results.csv", to_csv(results.table))
-    results.write(folder / "results.json")
-    write_report(folder, config, results, scenes, _first_images(fused))
+    with locked(folder / ".lock"):  # of commands that share the folder, one writes at a time
+        remove_leftovers([folder])
+        write_text(folder / "results.csv", to_csv(results.table))
+        results.write(folder / "results.json")
+        write_report(folder, config, results, scenes, _first_images(fused))
     store = evaluator.store
     logger.info("%d cells computed, %d found finished", store.computed, store.found)
     return results

@@ -47,15 +47,22 @@ class CellStore:
             key: Plain values that say everything the result depends on.
             compute: Computes the result in an empty folder, which is removed afterwards.
         """
+        name = digest_of(key)
         result = self._get(key)
-        if result is not None:
+        # A command that was killed may have left its working folder beside a finished cell.
+        if result is not None and not (self._work / name).exists():
+            self.found += 1
             return result
-        with self._claimed(digest_of(key)) as work:
+        with self._claimed(name) as work:
             result = self._get(key)  # another command may have computed it in the meantime
-            if result is None:
-                result = compute(work)
-                write_json(self._path(key), {"key": key, "result": encode_result(result)})
-                self.computed += 1
+            if result is not None:
+                self.found += 1
+                return result
+            result = compute(work)
+            # Written in the working folder first, so that a kill leaves nothing beside the cells.
+            write_json(work / "result.json", {"key": key, "result": encode_result(result)})
+            (work / "result.json").replace(self._path(key))
+            self.computed += 1
         return result
 
     def _get(self, key: Mapping[str, Any]) -> TaskResult | None:
@@ -67,7 +74,6 @@ class CellStore:
         except (ValueError, KeyError, TypeError, AttributeError):
             set_aside(path, "it holds no result; the cell is computed again")
             return None
-        self.found += 1
         return result
 
     @contextmanager

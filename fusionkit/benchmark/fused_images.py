@@ -15,7 +15,7 @@ from fusionkit.benchmark.scenes import Scenes
 from fusionkit.errors import FusionkitError
 from fusionkit.inference.parallel import cores, in_parallel
 from fusionkit.interfaces import Sample
-from fusionkit.io.atomic_write import make_folder
+from fusionkit.io.atomic_write import locked, make_folder, remove_leftovers
 from fusionkit.io.images import from_float, write_image
 from fusionkit.progress import ProgressBar
 
@@ -53,18 +53,26 @@ def fuse_scenes(
     """
     own = folder / digest_of(method.identity)
     paths: dict[str, Path] = {}
-    missing: list[tuple[int, Path]] = []
+    index_of: dict[Path, int] = {}
     for index in indices:
         sample = scenes.dataset[index]
         # Names contain the scene's content, so the same scene in two splits is fused once.
         path = own / f"{sample.id}-{digest_of(content_hash(sample))[:10]}.png"
         paths[sample.id] = path
-        if not path.is_file():
-            missing.append((index, path))
-    if not missing:
+        index_of[path] = index
+    if all(path.is_file() for path in index_of):
         return FusedImages(scenes, method, paths)
-    method.prepare()
     make_folder(own)
+    with locked(own / ".lock"):  # another command may fuse the same scenes
+        remove_leftovers([own])
+        missing = {path: index for path, index in index_of.items() if not path.is_file()}
+        if missing:
+            _fuse(method, scenes, missing)
+    return FusedImages(scenes, method, paths)
+
+
+def _fuse(method: Method, scenes: Scenes, missing: Mapping[Path, int]) -> None:
+    method.prepare()
 
     def fuse(scene: tuple[Sample, Path]) -> None:
         sample, path = scene
@@ -78,7 +86,6 @@ def fuse_scenes(
 
     with ProgressBar("  scenes", len(missing)) as bar:
         # Scenes are read by this thread, because a data set need not be safe for several.
-        waiting = ((scenes.dataset[index], path) for index, path in missing)
+        waiting = ((scenes.dataset[index], path) for path, index in missing.items())
         for _ in in_parallel(fuse, waiting, workers=max(2, cores())):
             bar.step()
-    return FusedImages(scenes, method, paths)

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from fusionkit.io.atomic_write import (
-    TEMPORARY,
     append_line,
     locked,
     make_folder,
+    remove_leftovers,
     write_json,
     write_text,
 )
@@ -60,7 +60,7 @@ def owned(out: Path, below: Iterable[Path] = ()) -> Iterator[None]:
         busy=f"{out} is being written by {_read_owner(owner)}; wait for "
         "it, or name another output folder",
     ):
-        _remove_leftovers({out, folder, *below})
+        remove_leftovers({out, folder, *below})
         write_json(
             owner,
             {
@@ -75,13 +75,7 @@ def owned(out: Path, below: Iterable[Path] = ()) -> Iterator[None]:
         finally:
             with suppress(OSError):  # of a folder that can't be written, an error is under way
                 owner.unlink(missing_ok=True)
-                _remove_leftovers({out, folder, *below})  # of workers that died on another node
-
-
-def _remove_leftovers(folders: Iterable[Path]) -> None:
-    for folder in folders:
-        for leftover in folder.glob(f"{TEMPORARY}*"):
-            leftover.unlink(missing_ok=True)
+                remove_leftovers({out, folder, *below})  # of workers that died on another node
 
 
 def _read_owner(path: Path) -> str:

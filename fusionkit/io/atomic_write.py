@@ -7,9 +7,10 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "atomic_write",
     "locked",
     "make_folder",
+    "remove_leftovers",
     "set_aside",
     "write_json",
     "write_text",
@@ -211,6 +213,28 @@ def set_aside(path: Path, reason: str) -> None:
     except OSError as error:
         raise _write_error(aside, error) from error
     logger.warning("%s is damaged (%s); it is kept as %s", path, reason, aside.name)
+
+
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Remove what killed commands left half written in folders that nobody else writes to.
+
+    Args:
+        folders: Folders to search, not those below them; they need not exist.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, f"{TEMPORARY}x.png").write_bytes(b"half")
+        ...     _ = Path(folder, "a.png").write_bytes(b"whole")
+        ...     remove_leftovers([Path(folder)])
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['a.png']
+    """
+    for folder in folders:
+        for leftover in folder.glob(f"{TEMPORARY}*"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import torch
 from lightning_fabric import Fabric
 
 from fusionkit.config.run_config import LoadedConfig
@@ -35,15 +36,31 @@ def run_pipeline(
     Raises:
         FusionkitError: for problems with the data or a component, before any stage starts; if the
             folder holds a run with another configuration, or files of a finished stage are
-            missing, and ``restart`` is not set; or if another command works in the folder.
+            missing, and ``restart`` is not set; if another command works in the folder; or if
+            another process of this run has ended.
     """
     run = Run(folder, loaded, plugins)
     restart_from = _stage_to_restart(run, restart)
     _check(run)
     fabric = _fabric(run)
     with _only_command(run, fabric):
-        _run_stages(run, fabric, restart_from)
+        try:
+            _run_stages(run, fabric, restart_from)
+        except RuntimeError as error:
+            if fabric.world_size == 1 or not _is_of_connection(error):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise FusionkitError(
+                f"process {fabric.global_rank} of this run lost its connection to another, which "
+                f"failed (see its message) or was killed, for want of memory perhaps: {reason}; "
+                f"the same command goes on"
+            ) from error
     return run
+
+
+def _is_of_connection(error: RuntimeError) -> bool:
+    # Errors of gloo, which connects processes on CPUs, have no class of their own.
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def _check(run: Run) -> None:
@@ -87,6 +104,7 @@ def _run_stages(run: Run, fabric: Fabric, restart_from: str | None) -> None:
     for key, stage in run.stages.items():
         if key in run.ledger.finished():
             if fabric.is_global_zero:
+                run.context(key).checkpoints.clear_progress()  # a kill may have left it
                 logger.info("%s: already done", key)
             continue
         if fabric.is_global_zero:

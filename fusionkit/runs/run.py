@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from fusionkit.config.run_config import LoadedConfig, RunConfig
 from fusionkit.errors import FusionkitError
+from fusionkit.inference.records import FOLDER
 from fusionkit.interfaces import Backbone, RunContext, Sensor, Stage
-from fusionkit.io.atomic_write import make_folder, write_json, write_text
+from fusionkit.io.atomic_write import make_folder, remove_leftovers, write_json, write_text
 from fusionkit.registry.plugins import Plugins
 from fusionkit.runs.checkpoints import StageCheckpoints, weights_file
 from fusionkit.runs.components import Datasets, RunComponents, build_located
@@ -154,7 +156,12 @@ class Run:
         context.checkpoints.clear_progress()
 
     def repair(self) -> None:
-        """Keep damaged records of the run under another name, and go on without them."""
+        """Remove half-written files; keep damaged records under another name, and go on."""
+        for place, folders, _ in os.walk(self.folder):
+            if FOLDER in folders:  # results of `fusionkit fuse`, which looks after them
+                folders.clear()
+            else:
+                remove_leftovers([Path(place)])
         self.ledger.repair()
         self.log.repair()
 
