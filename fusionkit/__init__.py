@@ -12,13 +12,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fusionkit.errors import FusionkitError
-from fusionkit.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from fusionkit.api import build, evaluate, fuse, load, save
+    from fusionkit.hookspecs import hookimpl
     from fusionkit.registry.plugin_files import load_plugin
 
-    __version__: str
+__version__ = "0.1.0"
 
 __all__ = [
     "FusionkitError",
@@ -37,6 +37,7 @@ _MODULES = {
     "build": "fusionkit.api",
     "evaluate": "fusionkit.api",
     "fuse": "fusionkit.api",
+    "hookimpl": "fusionkit.hookspecs",
     "load": "fusionkit.api",
     "load_plugin": "fusionkit.registry.plugin_files",
     "save": "fusionkit.api",
@@ -44,10 +45,6 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("fusionkit-mmif")
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'fusionkit' has no attribute {name!r}")

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-# isort: off
-# In the order of `fusionkit --help`.
-from fusionkit.cli import fuse  # noqa: F401
-from fusionkit.cli import run  # noqa: F401
-from fusionkit.cli import metrics  # noqa: F401
-from fusionkit.cli import bench  # noqa: F401
-from fusionkit.cli import audit  # noqa: F401
-from fusionkit.cli import models  # noqa: F401
-from fusionkit.cli import export  # noqa: F401
-from fusionkit.cli import convert  # noqa: F401
-from fusionkit.cli import split  # noqa: F401
-from fusionkit.cli import schema  # noqa: F401
-from fusionkit.cli import doctor  # noqa: F401
-from fusionkit.cli import plugins  # noqa: F401
+import sys
+from typing import TYPE_CHECKING, Any
 
-# isort: on
-from fusionkit.cli.app import app, plugins_app
+from fusionkit.cli.answers import overview, version
 from fusionkit.cli.ending import run_to_the_end
-from fusionkit.cli.messages import log_to_stderr
+
+if TYPE_CHECKING:
+    from fusionkit.cli.commands import app, plugins_app
 
 __all__ = ["app", "main", "plugins_app"]
+
+# Answered without the commands: a shell waits for nothing as often as for these.
+_ANSWERS = {
+    (): overview,
+    ("-h",): overview,
+    ("--help",): overview,
+    ("--version",): version,
+}
 
 
 def main() -> None:
@@ -31,5 +28,19 @@ def main() -> None:
     Exit codes: 0 for success, 2 for a mistake of the user or a fault of the machine, told in one
     message, 1 for a bug, 130 for an interruption.
     """
+    answer = _ANSWERS.get(tuple(sys.argv[1:]))
+    if answer is not None:
+        run_to_the_end(lambda: print(answer()))
+    from fusionkit.cli.commands import app
+    from fusionkit.cli.messages import log_to_stderr
+
     log_to_stderr()
     run_to_the_end(app)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("app", "plugins_app"):
+        from fusionkit.cli import commands
+
+        return getattr(commands, name)
+    raise AttributeError(f"module 'fusionkit.cli' has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusionkit.cli.app import app
+from fusionkit.cli.application import app
 from fusionkit.cli.plugins import print_plugins
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.app import app
+from fusionkit.cli.application import app
 from fusionkit.cli.options import PluginFiles
 
 logger = logging.getLogger("fusionkit")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.app import app
+from fusionkit.cli.application import app
 from fusionkit.cli.options import (
     EngineName,
     EngineOption,

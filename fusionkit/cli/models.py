@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.app import app
+from fusionkit.cli.application import app
+
+if TYPE_CHECKING:
+    from fusionkit.registry.model_cards import Model
 
 logger = logging.getLogger("fusionkit")
 
@@ -34,13 +38,12 @@ def models(
     from rich.console import Console
     from rich.table import Table
 
-    from fusionkit.registry.model_cards import card_text, model_named
-    from fusionkit.registry.plugins import load_installed_plugins
+    from fusionkit.registry.model_cards import card_text, read_model
+    from fusionkit.registry.plugin_cache import installed_listing
 
-    plugins = load_installed_plugins()
-    installed = plugins.models
+    installed = {key: read_model(Path(card)) for key, card in installed_listing().models.items()}
     if name is not None:
-        model = model_named(name, installed, plugins.registry.hint)
+        model = installed[name] if name in installed else _missing(name)
         model.verify()
         print(card_text(model), end="")
         return
@@ -50,9 +53,18 @@ def models(
     table = Table()
     for column in ("model", "fuses", "MB", "SHA-256", "what it is"):
         table.add_column(column)
-    for key, model in sorted(installed.items()):
+    for key, model in installed.items():
         size = f"{model.verify().stat().st_size / 1e6:.1f}"
         card = model.card
         table.add_row(key, ", ".join(card.modalities), size, card.sha256[:12], card.summary)
     Console().print(table)
     logger.info("fusionkit models NAME describes one: data, terms, scores and limits")
+
+
+def _missing(name: str) -> Model:
+    """Raise an error that names the models and the plugins that were not loaded."""
+    from fusionkit.registry.model_cards import model_named
+    from fusionkit.registry.plugins import load_installed_plugins
+
+    plugins = load_installed_plugins()
+    return model_named(name, plugins.models, plugins.registry.hint)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.app import plugins_app
+from fusionkit.cli.application import plugins_app
 from fusionkit.cli.options import PluginFiles
 from fusionkit.errors import FusionkitError
 

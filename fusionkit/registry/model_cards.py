@@ -66,12 +66,14 @@ class Model:
 
     Attributes:
         card: Its model card.
-        path: Its weights file.
+        card_path: The file of the card.
+        path: Its weights file, beside the card.
     """
 
-    def __init__(self, card: ModelCard, path: Path):
+    def __init__(self, card: ModelCard, card_path: Path):
         self.card = card
-        self.path = path
+        self.card_path = card_path
+        self.path = card_path.parent / card.weights
 
     def verify(self) -> Path:
         """Return the weights file.
@@ -107,7 +109,7 @@ def read_model(path: Path) -> Model:
     except ValidationError as error:
         problems = [f"{where}: {what}" if where else what for where, what in explain(error)]
         raise FusionkitError(f"{path} is no model card: " + "; ".join(problems)) from None
-    return Model(card, path.parent / card.weights)
+    return Model(card, path)
 
 
 def model_named(name: str, models: Mapping[str, Model], hint: str = "") -> Model:

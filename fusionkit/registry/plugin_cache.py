@@ -54,13 +54,13 @@ class Listing:
         plugins: Every plugin found, including broken and disabled ones.
         components: Kind -> pairs of component name and plugin name.
         recipes: File names of the recipes.
-        models: Names of the trained models.
+        models: Name of a trained model -> path of its card.
     """
 
     plugins: tuple[PluginLine, ...]
     components: dict[str, list[tuple[str, str]]]
     recipes: tuple[str, ...]
-    models: tuple[str, ...]
+    models: dict[str, str]
 
 
 def listing_of(plugins: Plugins) -> Listing:
@@ -81,8 +81,8 @@ def listing_of(plugins: Plugins) -> Listing:
         PluginLine(p.name, p.distribution, p.version, counts.get(p.name, 0), p.complaint)
         for p in plugins.found
     )
-    recipes, models = tuple(sorted(plugins.recipes)), tuple(sorted(plugins.models))
-    return Listing(lines, components, recipes, models)
+    models = {name: str(model.card_path) for name, model in sorted(plugins.models.items())}
+    return Listing(lines, components, tuple(sorted(plugins.recipes)), models)
 
 
 def installed_listing() -> Listing:
@@ -100,7 +100,7 @@ def installed_listing() -> Listing:
             tuple(PluginLine(**line) for line in found["plugins"]),
             {k: [(n, p) for n, p in pairs] for k, pairs in found["components"].items()},
             tuple(found["recipes"]),
-            tuple(found["models"]),
+            dict(found["models"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no cache, an outdated one, or an unreadable file

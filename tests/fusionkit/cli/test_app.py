@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import shlex
 import subprocess
@@ -14,35 +13,44 @@ import pytest
 import tifffile
 import typer
 from PIL import Image
+from typer.testing import CliRunner
 
+import fusionkit as fk
 from fusionkit import cli
+from fusionkit.cli.answers import COMMANDS, overview
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = (
-    "run", "fuse", "audit", "metrics", "bench", "split", "models", "plugins", "doctor", "schema",
-    "convert", "export",
-)  # fmt: skip
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
 
 
-def test_help_costs_no_torch():
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["--version"]])
+def test_help_and_version_import_neither_commands_nor_typer(arguments):
     code = (
-        "import sys\nfrom fusionkit import cli\nsys.argv = ['fusionkit', '--help']\n"
-        "try: cli.main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+        f"import sys\nfrom fusionkit import cli\nsys.argv = ['fusionkit', *{arguments}]\n"
+        "try: cli.main()\nfinally: assert not {'torch', 'typer', 'pluggy'} & set(sys.modules)"
     )
     result = python("-c", code)
     assert result.returncode == 0, result.stderr
-    for command in COMMANDS:
-        assert f" {command} " in result.stdout
+    assert result.stdout.split()[:2] in (["Usage:", "fusionkit"], ["fusionkit", fk.__version__])
+
+
+def test_the_overview_says_what_the_commands_say():
+    group = typer.main.get_command(cli.app)
+    said = {
+        name: " ".join(command.help.split("\n\n")[0].split())
+        for name, command in group.commands.items()
+    }
+    assert list(COMMANDS.items()) == list(said.items())
+    assert CliRunner().invoke(cli.app, ["--help"]).stdout.rstrip() == overview()
 
 
 def test_python_m_fusionkit_is_the_command_line():
     result = python("-m", "fusionkit", "--version")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == ["fusionkit", importlib.metadata.version("fusionkit-mmif")]
+    assert result.stdout.split() == ["fusionkit", fk.__version__]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+from fusionkit.registry import plugin_cache
 from fusionkit.registry.model_cards import read_model
+from fusionkit.registry.plugin_cache import listing_of
 from fusionkit.registry.plugins import load_installed_plugins
 
 
@@ -29,9 +31,9 @@ def test_plugins_schema_and_doctor(fusionkit):
 
 
 def test_models_are_listed_and_their_cards_printed(fusionkit, tmp_path, monkeypatch, write_model):
-    monkeypatch.setattr(
-        load_installed_plugins(), "models", {"small": read_model(write_model(tmp_path))}
-    )
+    plugins = load_installed_plugins()
+    monkeypatch.setattr(plugins, "models", {"small": read_model(write_model(tmp_path))})
+    monkeypatch.setattr(plugin_cache, "installed_listing", lambda: listing_of(plugins))
     code, out, _ = fusionkit("models")
     assert code == 0
     assert "small" in out
@@ -42,5 +44,5 @@ def test_models_are_listed_and_their_cards_printed(fusionkit, tmp_path, monkeypa
     code, _, said = fusionkit("models", "smal")
     assert code == 2
     assert "did you mean 'small'" in said
-    monkeypatch.setattr(load_installed_plugins(), "models", {})
+    monkeypatch.setattr(plugins, "models", {})
     assert "no installed plugin ships a trained model" in fusionkit("models")[2]

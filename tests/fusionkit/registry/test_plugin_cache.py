@@ -33,8 +33,8 @@ SCRIPT = """
 import sys
 from typer.testing import CliRunner
 from fusionkit.cli import app
-found = CliRunner().invoke(app, ["plugins", "list"])
-print(found.stdout)
+for command in (["plugins", "list"], ["models"]):
+    print(CliRunner().invoke(app, command).stdout)
 print("torch" in sys.modules, "stranger" in sys.modules)
 """
 
@@ -70,6 +70,7 @@ def test_the_second_listing_imports_nothing_and_changes_are_seen(listed, tmp_pat
     first = listed(PLUGIN.replace("NAME", "nothing"))
     assert "stranger (stranger 1.0): 1 components" in first
     assert "nothing  (stranger)" in first
+    assert "emma-ir-vis" in first.partition("SHA-256")[2]
     assert first.endswith("True True\n")
     again = listed()
     assert again.endswith("False False\n")

@@ -5,11 +5,22 @@ Help texts are Markdown: the terminal renders it, and the documentation has a pa
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from fusionkit.cli.answers import COMMANDS, overview, version
+
+
+class _Overview(TyperGroup):
+    def get_help(self, ctx: Any) -> str:
+        """Return the same help as without the commands."""
+        return overview()
+
 
 app = typer.Typer(
+    cls=_Overview,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -17,18 +28,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 plugins_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    help="List, show, check and create plugins.",
+    no_args_is_help=True, rich_markup_mode="markdown", help=COMMANDS["plugins"]
 )
 app.add_typer(plugins_app, name="plugins")
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        import fusionkit
-
-        print(f"fusionkit {fusionkit.__version__}")
+        print(version())
         raise typer.Exit
 
 
