@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -98,17 +97,24 @@ class Batches:
         self.crop, self.augment, self.blend = crop, augment, blend
         self.mixing = run.config.teacher == "self" and not teachers
         self._generator = run.seeds.generator("batches")
-        processes = run.fabric.world_size
-        loader = DataLoader(
-            TaughtPatches(patches, self.modalities, teachers),
-            batch_size=max(1, batch_size // processes),
-            shuffle=True,
+        fabric, order = run.fabric, run.seeds.seed_for("order")
+        taught = TaughtPatches(patches, self.modalities, teachers)
+        self._order = torch.Generator().manual_seed(order)
+        # Fabric's own loader counts epochs from the start of the process: a run that goes on would
+        # see the first one again.
+        self._sampler = (
+            DistributedSampler(taught, fabric.world_size, fabric.global_rank, seed=order)
+            if fabric.world_size > 1
+            else RandomSampler(taught, generator=self._order)
+        )
+        self._loader = DataLoader(
+            taught,
+            batch_size=max(1, batch_size // fabric.world_size),
+            sampler=self._sampler,
             # A last batch of one pair would be a noisy step.
             drop_last=len(patches) >= batch_size,
-            generator=torch.Generator().manual_seed(run.seeds.seed_for("order")),
+            generator=self._order,
         )
-        # With several processes Fabric replaces the sampler by one that distributes the patches.
-        self._loader: Any = run.fabric.setup_dataloaders(loader, move_to_device=False)
         self._device = run.fabric.device
         self._epoch_seed = run.seeds.seed_for(str(run.fabric.global_rank), "epoch")
 
@@ -118,12 +124,10 @@ class Batches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of an epoch; they depend on the seed and the number only."""
         self._generator.manual_seed(self._epoch_seed + number)
-        sampler = self._loader.sampler
-        if isinstance(sampler, DistributedSampler):
-            sampler.set_epoch(number)
-        elif isinstance(sampler, RandomSampler):
-            assert sampler.generator is not None
-            sampler.generator.manual_seed(self._epoch_seed + number)
+        if isinstance(self._sampler, DistributedSampler):
+            self._sampler.set_epoch(number)
+        else:
+            self._order.manual_seed(self._epoch_seed + number)
         for stacked, ids in self._loader:
             yield self._batch(stacked, tuple(ids))
 

@@ -22,12 +22,14 @@ class Moment:
 
     Attributes:
         file: Pattern of a path in the folder: the file is written, but not renamed yet.
+        time: How often such a file has been written then.
         write: Number of the write, counted from 1; a file has two, its opening and its renaming.
         delay: Seconds after that.
         second: Whether the second of two processes is killed instead of the first.
     """
 
     file: str = ""
+    time: int = 1
     write: int = 0
     delay: float = 0.0
     second: bool = False
@@ -36,6 +38,7 @@ class Moment:
 def run(arguments: list[str], folder: Path, moment: Moment | None, writes: Synchronized) -> None:
     """Run a command, and count how often it writes to a folder."""
     started: list[subprocess.Popen] = []
+    renamed = 0
 
     def kill() -> None:
         assert moment is not None
@@ -45,6 +48,7 @@ def run(arguments: list[str], folder: Path, moment: Moment | None, writes: Synch
             os.kill(os.getpid(), signal.SIGKILL)
 
     def hook(event: str, values: tuple) -> None:
+        nonlocal renamed
         if event == "os.rename":
             path = str(values[1])
         elif event == "open" and isinstance(values[0], str) and _writes(values[2]):
@@ -61,7 +65,11 @@ def run(arguments: list[str], folder: Path, moment: Moment | None, writes: Synch
         name = path.removeprefix(f"{folder}/")
         if reached and moment.delay:
             threading.Timer(moment.delay, kill).start()
-        elif reached or (event == "os.rename" and moment.file and fnmatch(name, moment.file)):
+            return
+        if event == "os.rename" and moment.file and fnmatch(name, moment.file):
+            renamed += 1
+            reached = renamed == moment.time
+        if reached:
             kill()
 
     _remember_processes(started)

@@ -34,7 +34,7 @@ class Command:
     Attributes:
         arguments: Its arguments; a folder follows.
         least: Suffix -> least number of result files with it.
-        kinds: Files that are written when a kill comes, one kill for each, in order.
+        moments: When it is killed, one kill after the other.
         whole: Results of a command that was never killed.
         writes: Number of its writes.
         seconds: How long it took.
@@ -42,7 +42,7 @@ class Command:
 
     arguments: list[str]
     least: Mapping[str, int]
-    kinds: tuple[str, ...]
+    moments: tuple[Moment, ...]
     whole: dict[str, str] = field(default_factory=dict)
     writes: int = 0
     seconds: float = 0.0
@@ -100,35 +100,39 @@ tasks: {{fusion: {{name: fusion-metrics, metrics: [EN, MSE]}}}}
             run,
             {".safetensors": 3, ".png": 4, ".csv": 4, ".json": 1},
             (
-                "checkpoints/0-*.progress.pt",
-                "samples/*.png",
-                "checkpoints/1-*.safetensors",
-                "state.json",
-                "grey/*/*.png",
-                "scores/*.csv",
-                "report.html",
+                Moment("checkpoints/0-*.progress.pt"),
+                Moment("checkpoints/0-*.progress.pt", time=2),
+                Moment("samples/*.png"),
+                Moment("checkpoints/1-*.safetensors"),
+                Moment("state.json"),
+                Moment("grey/*/*.png"),
+                Moment("scores/*.csv"),
+                Moment("report.html"),
             ),
         ),
         "devices=2": Command(
             [*run, "devices=2"],
             {".safetensors": 3, ".png": 4, ".csv": 4, ".json": 1},
-            ("checkpoints/1-*.safetensors",),
+            (
+                Moment("checkpoints/0-*.progress.pt", time=2),
+                Moment("checkpoints/1-*.safetensors"),
+            ),
         ),
         "bench": Command(
             ["bench", str(suite)],
             {".png": 6, ".safetensors": 3, ".csv": 1},
             (
-                "fused/*/*.png",
-                "runs/*/checkpoints/*.safetensors",
-                "cells/*.json",
-                "results.csv",
-                "results.json",
+                Moment("fused/*/*.png"),
+                Moment("runs/*/checkpoints/*.safetensors"),
+                Moment("cells/*.json"),
+                Moment("results.csv"),
+                Moment("results.json"),
             ),
         ),
         "fuse": Command(
             ["fuse", "--backbone", "laplacian-pyramid", *sources],
             {".png": 8},
-            (".fusionkit/owner.json", "*.png", "*.png"),
+            (Moment(".fusionkit/owner.json"), Moment("*.png"), Moment("*.png", time=3)),
         ),
     }
 
@@ -171,9 +175,9 @@ def check(command: Command, folder: Path) -> None:
 @pytest.mark.parametrize("command", ["run", "bench", "fuse", "devices=2"], indirect=True)
 def test_killed_before_a_file_appears(command, start, tmp_path):
     folder = tmp_path / "killed"
-    for kind in command.kinds:
-        code, _ = start(command, folder, Moment(kind))
-        assert (kind, code) == (kind, -signal.SIGKILL)
+    for moment in command.moments:
+        code, _ = start(command, folder, moment)
+        assert (moment, code) == (moment, -signal.SIGKILL)
     code, _ = start(command, folder)
     assert code == 0
     check(command, folder)
