@@ -22,6 +22,8 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 NO_IMAGES = "needs real images"
 
+collect_ignore = ["fuzz/fuzz.py"]  # needs atheris, which nobody else does
+
 ALLOWED_SKIPS: dict[str, str] = {
     "tests/fusionkit/reporting/test_browser.py::*": "few machines have a browser without a screen",
     "*test_engine.py::test_a_gpu_gives_the_images_of_the_cpu": "needs a CUDA device",

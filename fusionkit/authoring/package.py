@@ -9,12 +9,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
-
 from fusionkit.errors import FusionkitError, nearest
 from fusionkit.hookspecs import API_VERSION
 from fusionkit.io.atomic_write import make_folder, write_text
 from fusionkit.io.yaml_document import read_yaml
+from fusionkit.io.yaml_loading import dump_yaml
 from fusionkit.registry.plugins import Plugins
 
 __all__ = ["NEW_KINDS", "STARTER_RECIPE", "write_package"]
@@ -117,7 +116,7 @@ def _recipe(name: str, kind: str, plugins: Plugins) -> str:
         for stage in recipe["stages"]:
             if "metrics" in stage:
                 stage["metrics"].append(name)
-    text = yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None, width=100)
+    text = dump_yaml(recipe, default_flow_style=None, width=100)
     return f"# {STARTER_RECIPE} with the {kind} {name}: seconds on a CPU.\n{text}"
 
 

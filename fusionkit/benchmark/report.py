@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
 
 from fusionkit.benchmark.results import Row, SuiteResults
@@ -17,6 +16,7 @@ from fusionkit.benchmark.visualization import class_colour, draw_scene, labels_l
 from fusionkit.interfaces import Dataset
 from fusionkit.io.atomic_write import write_text
 from fusionkit.io.images import from_float, read_image, to_float
+from fusionkit.io.yaml_loading import dump_yaml
 from fusionkit.reporting import tables
 from fusionkit.reporting.benchmark_report import (
     BenchmarkReport,
@@ -70,7 +70,7 @@ def write_report(
         grids=tuple(
             grid for each in scenes.values() for grid in _grids(config, results, each, fused)
         ),
-        configuration=yaml.safe_dump(config.to_dict(), sort_keys=False),
+        configuration=dump_yaml(config.to_dict()),
         environment=json.dumps(environment, indent=2),
     )
     write_text(folder / "report.html", render_benchmark_report(report))

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fusionkit.config.overrides import apply_overrides
@@ -15,6 +14,7 @@ from fusionkit.config.validation import validate_document
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import ComponentSpec
 from fusionkit.io.yaml_document import Document, read_yaml
+from fusionkit.io.yaml_loading import dump_yaml
 from fusionkit.registry.arguments import SpecOf
 from fusionkit.registry.plugins import Plugins
 
@@ -80,7 +80,7 @@ class RunConfig(BaseModel):
 
     def to_yaml(self) -> str:
         """Return the complete configuration as YAML that can be run again."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, width=100)
+        return dump_yaml(self.to_dict(), width=100)
 
 
 class LoadedConfig:

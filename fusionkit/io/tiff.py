@@ -65,6 +65,8 @@ class TiffPicture:
     def __init__(self, page: tifffile.TiffPage, path: Path) -> None:
         self._page, self._path = page, path
         _check_page(page, path)
+        if page.compression == COMPRESSION.NONE:
+            page.predictor = 1  # libtiff, Pillow and OpenCV predict in compressed pixels only
         self.size = page.imagelength, page.imagewidth
         self.dtype = np.dtype(np.uint8 if page.photometric == PHOTOMETRIC.PALETTE else page.dtype)
         tag = page.tags.get(_ORIENTATION)
@@ -174,10 +176,10 @@ def open_tiff(path: Path) -> Iterator[TiffPicture]:
 
 
 def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
-    pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)]
+    pages = _all_pages(file.pages, path)
     pictures = [page for page in pages if not _is_aside(page)]
     if not pictures and pages[0].pages is not None:  # some cameras store a thumbnail first
-        inner = [page for page in pages[0].pages if isinstance(page, tifffile.TiffPage)]
+        inner = _all_pages(pages[0].pages, path)
         pictures = [page for page in inner if not _is_aside(page)]
     first = (pictures or pages)[0]
     count = max(len(pictures), _pictures_in_one_page(file))
@@ -193,6 +195,21 @@ def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
             f"by `magick {path.name} {path.stem}-%d.tif`"
         )
     return first
+
+
+def _all_pages(pages: tifffile.TiffPages, path: Path) -> list[tifffile.TiffPage]:
+    """Return all pages. Each names the next one, so a damaged file can go round in circles."""
+    found: list[tifffile.TiffPage] = []
+    places: set[int] = set()
+    for page in pages:
+        if page.offset in places:
+            raise FusionkitError(
+                f"{path} is damaged: its list of pictures has no end; get a new copy of it"
+            )
+        places.add(page.offset)
+        if isinstance(page, tifffile.TiffPage):
+            found.append(page)
+    return found
 
 
 def _is_aside(page: tifffile.TiffPage) -> bool:
@@ -211,6 +228,8 @@ def _pictures_in_one_page(file: tifffile.TiffFile) -> int:
 
 def _check_page(page: tifffile.TiffPage, path: Path) -> None:
     kind = page.photometric
+    if not page.imagelength or not page.imagewidth:
+        raise FusionkitError(f"{path} is damaged: it has no pixels; get a new copy of it")
     if kind not in (*_GREY, *_COLOUR, PHOTOMETRIC.PALETTE):
         name = PHOTOMETRIC(kind).name if kind in list(PHOTOMETRIC) else f"kind {kind}"
         raise FusionkitError(
@@ -235,6 +254,13 @@ def _check_page(page: tifffile.TiffPage, path: Path) -> None:
             f"choose the bands to fuse, for example by `gdal_translate -b 1 {path.name} "
             f"{path.stem}-1.tif`"
         )
+    palette = kind == PHOTOMETRIC.PALETTE
+    if (kind in _COLOUR and bands < 3) or (palette and (bands > 1 or page.colormap is None)):
+        parts = "one channel and a palette" if palette else "three channels"
+        raise FusionkitError(
+            f"{path} is damaged: {PHOTOMETRIC(kind).name} takes {parts}, which it does not have; "
+            f"get a new copy of it"
+        )
     tag = page.tags.get(_SUBSAMPLING)
     subsampled = kind == PHOTOMETRIC.YCBCR and tag is not None and tuple(tag.value) != (1, 1)
     if subsampled and page.compression not in _JPEG:
@@ -248,15 +274,27 @@ def _check_data(page: tifffile.TiffPage, path: Path) -> None:
     """Refuse a size that the data can't have, before memory is taken for it."""
     expected = math.prod(page.chunked)
     found = len(page.dataoffsets)
+    end = page.parent.filehandle.size
     if page.is_final:
         expected = page.nbytes
-        found = min(expected, page.parent.filehandle.size - page.dataoffsets[0])
+        start = page.dataoffsets[0]
+        found = min(expected, end - start) if start > 0 else 0  # the file begins with no pixels
     if found < expected:
         unit = "bytes" if page.is_final else "strips or tiles"
         raise FusionkitError(
             f"{path} is damaged or no image: {page.imagelength} x {page.imagewidth} pixels take "
             f"{expected} {unit}, the file has {found}; get a new copy of it"
         )
+    if page.is_final:
+        return
+    # Some decoders fill up what is missing, and tifffile takes odd numbers for a missing strip.
+    for start, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        left_out = start == count == 0 and not page.is_contiguous
+        if not left_out and not (isinstance(count, int) and 0 < start < start + count <= end):
+            raise FusionkitError(
+                f"{path} is damaged or incomplete: it has {end} bytes, but says that pixels stand "
+                f"at {start} to {start + count}; get a new copy of it"
+            )
 
 
 def _no_data(page: tifffile.TiffPage) -> float:
@@ -287,7 +325,8 @@ def _touched_segments(page: tifffile.TiffPage, rows: slice, columns: slice) -> I
 
 def _as_grey_or_rgb(page: tifffile.TiffPage, pixels: Array) -> Array:
     kind = page.photometric
-    if kind == PHOTOMETRIC.PALETTE and page.colormap is not None:
+    if kind == PHOTOMETRIC.PALETTE:
+        assert page.colormap is not None
         return (page.colormap[:, pixels] >> 8).astype(np.uint8).transpose(1, 2, 0)
     if kind == PHOTOMETRIC.MINISWHITE:
         return ~pixels if pixels.dtype.kind in "bu" else 1 - pixels

@@ -179,7 +179,7 @@ def _construct(
         loader.flatten_mapping(node)  # what `<<` merges in comes first, so that own keys win
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = str(loader.construct_object(key_node, deep=True))
+            key = key_node.value  # 08 is a name here, not 8
             lines[(*location, key)] = f"{path}:{key_node.start_mark.line + 1}"
             values[key] = _construct(loader, value_node, (*location, key), lines, path)
         return values

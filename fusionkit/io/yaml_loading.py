@@ -1,4 +1,4 @@
-"""YAML 1.2 from strangers: plain values only, within limits of size, depth and repetition."""
+"""YAML 1.2: from strangers only plain values, within limits of size, depth and repetition."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Yaml12Loader", "compose_yaml", "load_yaml"]
+__all__ = ["Yaml12Loader", "compose_yaml", "dump_yaml", "load_yaml"]
 
 _LONGEST = 1 << 18
 _DEEPEST = 64
@@ -46,6 +46,36 @@ Yaml12Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$"),
     list("-+.0123456789"),
 )
+# PyYAML's own reads 010 as 8, and fails at 08.
+Yaml12Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that would be something else in YAML 1.1 or in 1.2."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [
+        *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
+        *Yaml12Loader.yaml_implicit_resolvers.get(first, []),
+    ]
+    for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *Yaml12Loader.yaml_implicit_resolvers}
+}
+
+
+def dump_yaml(value: Any, **options: Any) -> str:
+    """Return plain values as YAML that ``load_yaml`` and readers of YAML 1.1 read back.
+
+    Args:
+        value: Dictionaries, lists and scalars.
+        options: Those of ``yaml.dump``; keys keep their order by default.
+
+    Example:
+        >>> print(dump_yaml({"name": "1e4", "seed": 8}), end="")
+        name: '1e4'
+        seed: 8
+    """
+    return yaml.dump(value, Dumper=_Dumper, **{"sort_keys": False, **options})
 
 
 def compose_yaml(text: str, name: str = "<text>") -> tuple[Yaml12Loader, yaml.Node | None]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from fusionkit.interfaces import Component, ComponentSpec, FromRun
+from fusionkit.io.yaml_loading import dump_yaml
 from fusionkit.registry.signatures import from_run, hints_of, parameters_of
 
 __all__ = ["Argument", "arguments_of", "description_of", "example_of", "type_text"]
@@ -197,7 +198,7 @@ def _default_text(value: Any) -> str:
     if isinstance(value, tuple):
         value = list(value)
     try:
-        text = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
+        text = dump_yaml(value, default_flow_style=True, width=1000)
     except yaml.YAMLError:
         return str(value)
     return text.removesuffix("...\n").strip()

@@ -8,10 +8,10 @@ import json
 import pickle
 
 import torch
-import yaml
 from torch import nn
 
 from fusionkit.config.json_schema import json_schema
+from fusionkit.io.yaml_loading import dump_yaml, load_yaml
 from fusionkit.registry.arguments import make_spec
 from fusionkit.testing.subject import NotApplicable, Subject, expect
 
@@ -36,7 +36,7 @@ def configuration(subject: Subject) -> None:
     spec = component.spec
     values = spec.to_dict()
     for form, again in (
-        ("YAML", yaml.safe_load(yaml.safe_dump(values))),
+        ("YAML", load_yaml(dump_yaml(values))),
         ("JSON", json.loads(json.dumps(values, allow_nan=False))),
     ):
         arguments = {key: value for key, value in again.items() if key != "name"}

@@ -146,6 +146,72 @@ def test_a_truncated_file_is_named(tmp_path: Path, compression):
         opened.read_window(slice(60, 70), slice(0, 90))
 
 
+def overwrite(path: Path, **values: object) -> None:
+    """Damage tags of the first page."""
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        for name, value in values.items():
+            file.pages[0].tags[name].overwrite(value)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"PhotometricInterpretation": 2}, "three channels"),
+        ({"PhotometricInterpretation": 6}, "three channels"),
+        ({"PhotometricInterpretation": 3}, "one channel and a palette"),
+        ({"ImageWidth": 0}, "damaged or no image"),
+        ({"ImageLength": 0}, "damaged or no image"),
+        ({"StripByteCounts": (60_000,) * 9}, "damaged or incomplete"),
+        ({"StripByteCounts": (0,) * 9}, "damaged or incomplete"),
+        ({"StripOffsets": (10**6,) * 9}, "damaged or incomplete"),
+    ],
+)
+def test_a_page_that_contradicts_itself_is_refused(tmp_path: Path, tags, said):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(70, 90), rowsperstrip=8, compression="deflate")
+    assert read_image(path).shape == (70, 90)
+    overwrite(path, **tags)
+    with pytest.raises(FusionkitError, match=said):
+        read_image(path)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"rowsperstrip": 8}])
+def test_a_predictor_without_compression_means_nothing(tmp_path: Path, arguments):
+    path = tmp_path / "a.tif"
+    # tifffile writes no such file, so another tag of the same type becomes the predictor.
+    tags = [(65000, 3, 1, 2, True)]
+    tifffile.imwrite(path, noise(70, 90, dtype=np.uint8), extratags=tags, **arguments)
+    path.write_bytes(path.read_bytes().replace((65000).to_bytes(2, "little"), b"\x3d\x01", 1))
+    with tifffile.TiffFile(path) as file:
+        assert file.pages[0].predictor == 2  # type: ignore[union-attr]
+    expected = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(read_image(path), expected)
+    window = open_image(path).read_window(slice(10, 30), slice(20, 40))
+    assert np.array_equal(window, expected[10:30, 20:40])
+
+
+def test_a_header_is_no_pixels(tmp_path: Path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(70, 90, dtype=np.uint8))
+    overwrite(path, StripOffsets=0, StripByteCounts=0)
+    with pytest.raises(FusionkitError, match="damaged"):
+        read_image(path)
+
+
+def test_pages_in_a_circle_end(tmp_path: Path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise(2, 20, 30), photometric="minisblack")
+    with tifffile.TiffFile(path) as file:
+        first, second = (page.offset for page in file.pages)
+    data = bytearray(path.read_bytes())
+    entries = int.from_bytes(data[second : second + 2], "little")
+    at = second + 2 + 12 * entries
+    data[at : at + 4] = first.to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(FusionkitError, match=r"a\.tif"):
+        read_image(path)
+
+
 def test_missing_tiles_hold_the_value_for_no_data(tmp_path: Path):
     path = tmp_path / "a.tif"
     tiles = [noise(32, 32), None, noise(32, 32), None]

@@ -10,7 +10,7 @@ import yaml
 
 from fusionkit.errors import FusionkitError
 from fusionkit.io.yaml_document import read_yaml
-from fusionkit.io.yaml_loading import load_yaml
+from fusionkit.io.yaml_loading import dump_yaml, load_yaml
 
 
 def laughs(levels: int, merge: bool = False) -> str:
@@ -64,6 +64,30 @@ def test_plain_yaml_with_aliases_is_read():
 @pytest.mark.parametrize("text", ["2024-05-17", "0o17", "0x1F", "1_000", "190:20:30"])
 def test_odd_numbers_are_text(text):
     assert load_yaml(f"a: {text}") == {"a": text}
+
+
+@pytest.mark.parametrize(("text", "value"), [("010", 10), ("08", 8), ("-007", -7), ("+1", 1)])
+def test_zeros_before_an_integer_mean_nothing(text, value):
+    assert load_yaml(f"a: {text}") == {"a": value}
+
+
+def test_keys_are_names_as_they_are_written(tmp_path):
+    (tmp_path / "a.yaml").write_text("08: 1\n1e4: 2\ntrue: 3\n")
+    assert read_yaml(tmp_path / "a.yaml").values == {"08": 1, "1e4": 2, "true": 3}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("1e4", "08", "010", "yes", "0x1F", "1_000", "12:30", "2024-05-17", ".5", "1.", "~", "="),
+        *("", 1, -7, 1e-5, 1e300, 0.1, -math.inf, True, None, ["1e4", {"yes": "no"}]),
+    ],
+)
+def test_what_is_written_is_read_back(value):
+    text = dump_yaml({"a": value})
+    assert load_yaml(text) == {"a": value}
+    # Other programs read YAML 1.1.
+    assert yaml.safe_load(text) == {"a": value}
 
 
 def test_an_int_of_many_digits_takes_no_time():
