@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Shaped
@@ -10,23 +10,28 @@ from torch import Tensor
 
 __all__ = ["Mean", "local_moments"]
 
-ROWS = 24
-"""Rows of one strip: few enough to stay in the CPU cache."""
-
 Mean = Callable[[Shaped[Tensor, "*b h w"]], Shaped[Tensor, "*b h2 w2"]]
 
 
 def local_moments(
-    images: Shaped[Tensor, "k *b h w"], mean: Mean, side: int, weight: int = 1
+    images: Sequence[Shaped[Tensor, "*b h w"]],
+    mean: Mean,
+    side: int,
+    *,
+    rows: int,
+    weight: int = 1,
+    dtype: torch.dtype = torch.float64,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Slide a window over the first image and the others, its sources.
 
     Args:
-        images: (k, ..., h, w), the fused image before its k - 1 sources.
+        images: The fused image before its k - 1 sources, (..., h, w) each.
         mean: Weighted sum over each window inside the image; called with some rows at a time.
         side: Side of the window in pixels.
+        rows: Rows of results at a time, few enough to stay in the CPU cache.
         weight: Sum of the weights in a window. If it is not 1, means are ``weight`` times as
             large, and variances and covariances ``weight**2`` times: exact for whole numbers.
+        dtype: Type to compute in.
 
     Yields:
         From top to bottom: means (k, ...), variances (k, ...) and covariances of the first image
@@ -35,20 +40,24 @@ def local_moments(
     Example:
         >>> from functools import partial
         >>> mean = partial(torch.nn.functional.avg_pool2d, kernel_size=8, stride=1)
-        >>> means, _, covariances = next(local_moments(torch.zeros(2, 1, 20, 30), mean, side=8))
+        >>> images = [torch.rand(1, 20, 30), torch.rand(1, 20, 30)]
+        >>> means, _, covariances = next(local_moments(images, mean, side=8, rows=24))
         >>> means.shape, covariances.shape
         (torch.Size([2, 1, 13, 23]), torch.Size([1, 1, 13, 23]))
     """
-    k = len(images)
-    height = images.shape[-2] - side + 1
-    shape = (3 * k - 1, *images.shape[1:-2], min(ROWS, height) + side - 1, images.shape[-1])
-    buffer = images.new_empty(shape)
-    for top in range(0, height, ROWS):
-        strip = images[..., top : top + ROWS + side - 1, :]
-        maps = buffer[..., : strip.shape[-2], :]
-        maps[:k] = strip
-        torch.mul(strip, strip, out=maps[k : 2 * k])
-        torch.mul(strip[1:], strip[:1], out=maps[2 * k :])
+    k, height = len(images), images[0].shape[-2] - side + 1
+    *batch, _, width = images[0].shape
+    buffer = torch.empty(
+        (3 * k - 1, *batch, min(rows, height) + side - 1, width),
+        dtype=dtype,
+        device=images[0].device,
+    )
+    for top in range(0, height, rows):
+        maps = buffer[..., : min(rows, height - top) + side - 1, :]
+        for strip, image in zip(maps, images, strict=False):
+            strip.copy_(image[..., top : top + rows + side - 1, :])
+        torch.mul(maps[:k], maps[:k], out=maps[k : 2 * k])
+        torch.mul(maps[1:k], maps[:1], out=maps[2 * k :])
         means, variances, covariances = mean(maps).split([k, k, k - 1])
         if weight != 1:
             variances, covariances = variances.mul_(weight), covariances.mul_(weight)

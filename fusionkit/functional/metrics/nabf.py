@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.metrics.edges import compare_edges
@@ -61,8 +60,7 @@ def fusion_artifacts(
         )
     lost = fused.new_zeros(len(fused), dtype=torch.float64)
     weights = lost.clone()
-    padded = F.pad(torch.stack([fused, *sources]).squeeze(2), (1, 1, 1, 1), mode="reflect")
-    for square, alignment in compare_edges(padded, wrap=True):
+    for square, alignment in compare_edges([fused, *sources], border="reflect", wrap=True):
         # Compare squares, which are exact; roots of equal strengths may differ in a bit.
         stronger = square[1:].clone().lt_(square[:1]).prod(dim=0)
         weight = square[1:].sqrt()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from fusionkit.functional.metrics.edges import compare_edges
 
@@ -42,8 +41,7 @@ def edge_transfer(
     """
     kept = fused.new_zeros(len(fused), dtype=torch.float64)
     total = kept.clone()
-    padded = F.pad(torch.stack([fused, *sources]).squeeze(2), (1, 1, 1, 1))
-    for square, alignment in compare_edges(padded, wrap=textbook):
+    for square, alignment in compare_edges([fused, *sources], border="zeros", wrap=textbook):
         strength = square.sqrt()
         total += strength[1:].sum(dim=(0, 2, 3), dtype=torch.float64)
         square.clamp_min_(torch.finfo(square.dtype).tiny)

@@ -17,6 +17,7 @@ from fusionkit.functional.windows import gaussian_window
 SMALLEST_MULTISCALE = 176
 """Least height and width for which the coarsest of five scales holds a window of 11 pixels."""
 
+_ROWS = 48
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
@@ -46,7 +47,7 @@ def structural_similarity(
         >>> structural_similarity(step, [step, step]).item()
         2.0
     """
-    total = _ssim(torch.stack([fused, *sources]), window, data_range)[0].sum(dim=0)
+    total = _ssim([fused, *sources], window, data_range)[0].sum(dim=0)
     return total / len(sources) if average else total
 
 
@@ -71,63 +72,56 @@ def multiscale_similarity(
             f"MS-SSIM needs images of at least {SMALLEST_MULTISCALE}x{SMALLEST_MULTISCALE} pixels, "
             f"found {fused.shape[-2]}x{fused.shape[-1]}; choose other metrics"
         )
-    images = torch.stack([fused, *sources]).double()
-    product = images.new_ones(len(sources), len(fused))
+    images = [x.double() for x in (fused, *sources)]
+    product = images[0].new_ones(len(sources), len(fused))
     for scale, weight in enumerate(_SCALE_WEIGHTS):
         similarity, structure = _ssim(images, "gaussian", 255.0)
         last = scale == len(_SCALE_WEIGHTS) - 1
         product = product * (similarity if last else structure).clamp_min(0) ** weight
         if not last:
             # An odd side gets a row of zeros in front; the mean includes it.
-            odd = [side % 2 for side in images.shape[-2:]]
-            images = F.avg_pool2d(images.flatten(0, 1), 2, padding=odd).unflatten(
-                0, (-1, len(fused))
-            )
+            odd = [side % 2 for side in images[0].shape[-2:]]
+            images = [F.avg_pool2d(x, 2, padding=odd) for x in images]
     return product.sum(dim=0)
 
 
 def _ssim(
-    images: Float[Tensor, "k b 1 h w"], window: str, data_range: float
+    images: Sequence[Float[Tensor, "b 1 h w"]], window: str, data_range: float
 ) -> tuple[Float[Tensor, "m b"], Float[Tensor, "m b"]]:
     """Return the means of the similarity and of its contrast-structure part.
 
     Both of the first images with each of the others.
     """
-    levels = _eight_bit(images) if window == "uniform" else None
-    images = images.double() if levels is None else levels
-    mean, side, unbiased = (_uniform if window == "uniform" else _gaussian)(images)
+    first = images[0]
+    # Sums of 7 x 7 products of 8-bit levels, and products of two such sums, are exact in 32 bits.
+    exact = window == "uniform" and all(_are_levels(x) for x in images)
+    mean, side, unbiased = (_uniform if window == "uniform" else _gaussian)(first)
     weight = side * side if window == "uniform" else 1
     c1, c2 = (0.01 * data_range * weight) ** 2, (0.03 * data_range * weight) ** 2
-    sums = torch.zeros(
-        (2, len(images) - 1, images.shape[1]), dtype=torch.float64, device=images.device
-    )
-    for means, variances, covariances in local_moments(images, mean, side, weight):
-        both = means[:1] * means[1:]
-        squares = means.mul_(means)  # of integers, several times as fast as square_()
-        squares = squares[1:] + squares[:1]
+    sums = torch.zeros((2, len(images) - 1, len(first)), dtype=torch.float64, device=first.device)
+    dtype = torch.int32 if exact else torch.float64
+    for means, variances, covariances in local_moments(
+        images, mean, side, rows=_ROWS, weight=weight, dtype=dtype
+    ):
         spread = variances[1:] + variances[:1]
-        if not images.is_floating_point():
-            both, squares, spread, covariances = (
-                x.float() for x in (both, squares, spread, covariances)
-            )
+        if exact:  # what follows doesn't cancel
+            means, spread, covariances = means.float(), spread.float(), covariances.float()
+        both = means[:1] * means[1:]
+        squares = means.square_()
+        squares = squares[1:] + squares[:1]
         structure = covariances.mul_(2 * unbiased).add_(c2).div_(spread.mul_(unbiased).add_(c2))
         similarity = both.mul_(2).add_(c1).div_(squares.add_(c1)).mul_(structure)
         sums[1] += structure.sum(dim=(2, 3, 4), dtype=torch.float64)
         sums[0] += similarity.sum(dim=(2, 3, 4), dtype=torch.float64)
-    height, width = (n - side + 1 for n in images.shape[-2:])
+    height, width = (n - side + 1 for n in first.shape[-2:])
     similarity, structure = sums / (height * width)
     return similarity, structure
 
 
-def _eight_bit(images: Tensor) -> Tensor | None:
-    """Return 8-bit levels as integers, and None for other values.
-
-    Sums of 7 x 7 products of 8-bit levels, and products of two such sums, are exact in 32 bits.
-    """
-    low, high = images.aminmax()
-    levels = images.int()
-    whole = bool(low >= 0) and bool(high <= 255) and torch.equal(levels.to(images.dtype), images)
-    return levels if whole else None
+def _are_levels(image: Tensor) -> bool:
+    """Return whether all values are 8-bit levels."""
+    low, high = image.aminmax()
+    return bool(low >= 0) and bool(high <= 255) and torch.equal(image.trunc(), image)
 
 
 def _uniform(x: Tensor) -> tuple[Mean, int, float]:

@@ -18,7 +18,8 @@ SMALLEST = 41
 
 _NOISE = 2.0
 _EPSILON = 1e-10
-_TILE = 24
+_TILE, _STEP_TILE = 24, 12
+"""Results of a product of matrices: few multiply many zeros, more make a matrix too small."""
 
 
 def visual_information_fidelity(
@@ -55,14 +56,18 @@ def visual_information_fidelity(
             f"found {fused.shape[-2]}x{fused.shape[-1]}; choose other metrics"
         )
     # One image at a time, so that the data of a scale stays in the CPU cache.
-    images = torch.stack([fused, *sources]).squeeze(2).unbind(dim=1)
-    total = torch.stack([_vifp(image, padded).sum() for image in images])
+    total = torch.stack(
+        [_vifp([x[n, 0] for x in (fused, *sources)], padded).sum() for n in range(len(fused))]
+    )
     return total / len(sources) if average else total
 
 
-def _vifp(images: Float[Tensor, "k h w"], padded: bool) -> Float[Tensor, " m"]:
+def _vifp(originals: Sequence[Float[Tensor, "h w"]], padded: bool) -> Float[Tensor, " m"]:
     """Return VIFp of the first image against each of the others, its sources."""
-    images = images.double()
+    first = originals[0]
+    images = first.new_empty((len(originals), *first.shape), dtype=torch.float64)
+    for image, original in zip(images, originals, strict=True):
+        image.copy_(original)
     if not padded:
         # Variances do not depend on the mean; subtracting it first loses less precision.
         images -= images.mean(dim=(1, 2), keepdim=True)
@@ -72,7 +77,7 @@ def _vifp(images: Float[Tensor, "k h w"], padded: bool) -> Float[Tensor, " m"]:
         window = (_off_centre(size) if padded else _gaussian(size)).to(images.device)
         margin = size // 2 if padded else 0
         if size < 17:
-            images = _Blur(window, step=2)(_zeros(images, margin))
+            images = _downsample(_zeros(images, margin), window)
         # Pad before taking squares and products, so that their borders are zero as well.
         kept_here, there_here = _information(_zeros(images, margin), window)
         kept += kept_here
@@ -91,7 +96,9 @@ def _information(
     """
     kept = images.new_zeros(len(images) - 1)
     there = kept.clone()
-    for _, variances, covariances in local_moments(images, _Blur(window), len(window)):
+    for _, variances, covariances in local_moments(
+        list(images), _Blur(window), len(window), rows=_TILE
+    ):
         # A flat source has no information to lose; rounding may leave its variance below 0.
         var_f, var_s = variances[:1], F.threshold(variances[1:], _EPSILON, 0.0)
         # An inverted image carries no information about the source.
@@ -119,42 +126,49 @@ def _zeros(x: Float[Tensor, "*b h w"], margin: int) -> Float[Tensor, "*b h2 w2"]
     return F.pad(x, (margin,) * 4) if margin else x
 
 
-class _Blur:
-    """Correlates with a window in both directions; every ``step``-th valid pixel.
+def _downsample(x: Float[Tensor, "k h w"], window: Float[Tensor, " n"]) -> Tensor:
+    """Blur with a window and keep every second pixel, (k, h2, w2)."""
+    blur = _Blur(window, _STEP_TILE, step=2)
+    height, width = ((side - len(window)) // 2 + 1 for side in x.shape[-2:])
+    result = x.new_empty(len(x), height, width)
+    for top in range(0, height, _STEP_TILE):
+        count = min(_STEP_TILE, height - top)
+        rows = x[:, 2 * top : 2 * (top + count - 1) + len(window)]
+        result[:, top : top + count] = blur(rows)
+    return result
 
-    A strip of 24 results is the product of a banded matrix with the pixels that it depends on:
+
+class _Blur:
+    """Correlates a strip with a window in both directions; every ``step``-th valid pixel.
+
+    The results of a tile are the product of a banded matrix with the pixels that they depend on:
     several times faster on a CPU than torch's convolution of float64.
+
+    Args:
+        window: (n,), weights along an axis.
+        tile: Most rows of results, and the columns of a tile.
+        step: Distance of the results in pixels.
     """
 
-    def __init__(self, window: Float[Tensor, " n"], step: int = 1):
-        self.length, self.step = len(window), step
-        self.band = window.new_zeros(_TILE, step * (_TILE - 1) + len(window))
-        for row in range(_TILE):
+    def __init__(self, window: Float[Tensor, " n"], tile: int = _TILE, step: int = 1):
+        self.length, self.tile, self.step = len(window), tile, step
+        self.band = window.new_zeros(tile, step * (tile - 1) + len(window))
+        for row in range(tile):
             self.band[row, row * step : row * step + len(window)] = window
 
-    def __call__(self, x: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h2 w2"]:
+    def __call__(self, x: Float[Tensor, "k h w"]) -> Float[Tensor, "k h2 w2"]:
         height, width = ((side - self.length) // self.step + 1 for side in x.shape[-2:])
-        hop = _TILE * self.step
-        strips = []
-        for top in range(0, height, _TILE):
-            band = self._of(min(_TILE, height - top))
-            start = top * self.step
-            strips.append(band @ x[..., start : start + band.shape[1], :])
-        x = _joined(strips, dim=-2)
-        strips = []
-        tiles, rest = divmod(width, _TILE)
+        x = self._of(height) @ x
+        tiles, rest = divmod(width, self.tile)
+        parts, hop = [], self.tile * self.step
         if tiles:
-            pixels = x.unfold(-1, self.band.shape[1], hop)[..., :tiles, :]  # (*b, h, tile, pixel)
-            strips.append(F.linear(pixels.contiguous(), self.band).flatten(-2))
+            pixels = x.unfold(-1, self.band.shape[1], hop)[..., :tiles, :]  # (k, h2, tile, pixel)
+            parts.append(F.linear(pixels.contiguous(), self.band).flatten(-2))
         if rest:
             band = self._of(rest)
-            strips.append(F.linear(x[..., tiles * hop : tiles * hop + band.shape[1]], band))
-        return _joined(strips, dim=-1)
+            parts.append(F.linear(x[..., tiles * hop : tiles * hop + band.shape[1]], band))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def _of(self, count: int) -> Float[Tensor, "count n"]:
-        """Return the matrix for fewer results than a strip has."""
+        """Return the matrix for fewer results than a tile has."""
         return self.band[:count, : self.step * (count - 1) + self.length]
-
-
-def _joined(parts: list[Tensor], dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)
