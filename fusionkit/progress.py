@@ -94,7 +94,8 @@ class ProgressBar:
         self._task = self._bar.add_task(title, total=total, completed=done, numbers="")
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if self._live:
+            self._bar.start()
         return self
 
     def __exit__(
@@ -103,7 +104,8 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if self._live:  # elsewhere rich before 15 prints an empty line
+            self._bar.stop()
 
     def expect(self, total: int) -> None:
         """Set the total number of steps, including those that are done."""

@@ -15,7 +15,13 @@ from fusionkit.errors import FusionkitError
 __all__ = ["run_to_the_end"]
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_FULL = "free some space"
+_REMEDIES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+    errno.EIO: "check the disk or terminal that it goes to",
+}
 
 
 class _Interrupted(BaseException):
@@ -79,11 +85,11 @@ def _run(command: Callable[[], object]) -> None:
         _silence(sys.stdout)
         sys.exit(1)
     except OSError as error:
-        if error.errno not in _FULL or error.filename is not None:
+        if error.errno not in _REMEDIES or error.filename is not None:
             raise
         _silence(sys.stdout)
         raise FusionkitError(
-            f"output can't be written: {error.strerror}; free some space"
+            f"output can't be written: {error.strerror}; {_REMEDIES[error.errno]}"
         ) from error
 
 

@@ -46,6 +46,7 @@ _REMEDIES = {
     errno.EACCES: _FORBIDDEN,
     errno.EPERM: _FORBIDDEN,
     errno.EROFS: _FORBIDDEN,
+    errno.EIO: "check the disk, and run the same command again",
 }
 
 

@@ -38,6 +38,12 @@ def test_an_unknown_number_of_steps(capsys, clock):
     assert capsys.readouterr().err.split() == ["training", "1", "21", "s"]
 
 
+def test_without_a_terminal_there_are_no_empty_lines(capsys, clock):
+    with ProgressBar("training", total=1) as bar:
+        bar.step()
+    assert "" not in capsys.readouterr().err.splitlines()
+
+
 def test_silence(capsys, clock):
     work(SilentProgress(), clock, seconds=30)
     with ProgressBar("training", visible=False) as bar:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -49,6 +51,21 @@ def test_a_bug_keeps_its_traceback():
         run_to_the_end(lambda: 1 / 0)
     with pytest.raises(FileNotFoundError):  # the output can be written, so it is no fault of it
         run_to_the_end(lambda: open("/nowhere/file"))  # noqa: PTH123, SIM115
+
+
+def test_a_fault_of_the_device_is_no_full_disk():
+    said = {}
+    for number in (errno.ENOSPC, errno.EIO):
+        code = (
+            "import os\nfrom fusionkit.cli.ending import run_to_the_end\n"
+            f"def fail():\n    raise OSError({number}, os.strerror({number}))\nrun_to_the_end(fail)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert os.strerror(number) in done.stderr
+        said[number] = done.stderr
+    assert "space" in said[errno.ENOSPC]
+    assert "space" not in said[errno.EIO].replace(os.strerror(errno.EIO), "")
 
 
 @pytest.fixture
