@@ -21,6 +21,7 @@ from fusionkit.benchmark.suite import LoadedSuite
 from fusionkit.benchmark.tables import summarize, to_csv
 from fusionkit.errors import FusionkitError
 from fusionkit.inference.devices import Precision
+from fusionkit.inference.engines import Engine, LocalEngine
 from fusionkit.interfaces import Task
 from fusionkit.io.atomic_write import locked, make_folder, remove_leftovers, write_text
 from fusionkit.registry.plugins import Plugins
@@ -38,6 +39,7 @@ def run_suite(
     *,
     device: torch.device | None = None,
     precision: Precision = "fp32",
+    engine: Engine | None = None,
 ) -> SuiteResults:
     """Run a suite; what an earlier call has finished is not done again.
 
@@ -50,6 +52,8 @@ def run_suite(
         folder: Folder of the benchmark; created if it does not exist.
         device: Where networks fuse; the CPU by default.
         precision: Arithmetic of the networks when they fuse.
+        engine: What fuses the scenes, and scores them by tasks of the kind ``ImageTask``; threads
+            of this process by default. Everything else is done in this process.
 
     Returns:
         What ``results.json`` holds.
@@ -69,8 +73,9 @@ def run_suite(
     ]
     scenes = {name: build_scenes(name, term, suite, registry) for name, term in config.data.items()}
     trained_on = _check_data(suite, tasks, scenes)
-    fused = _fuse(suite, methods, scenes, trained_on, folder / "fused")
-    evaluator = CellEvaluator(suite, registry, folder)
+    engine = engine or LocalEngine()
+    fused = _fuse(suite, methods, scenes, trained_on, folder / "fused", engine)
+    evaluator = CellEvaluator(suite, registry, folder, engine)
     cells = _evaluate(suite, evaluator, scenes, fused)
     reference = config.reference or next(iter(config.methods))
     rows, ranks = summarize(cells, reference)
@@ -134,6 +139,7 @@ def _fuse(
     scenes: Mapping[str, Scenes],
     trained_on: set[str],
     folder: Path,
+    engine: Engine,
 ) -> list[FusedImages]:
     """Fuse the scenes of each data set by each method that has results for it."""
     fused = []
@@ -144,7 +150,7 @@ def _fuse(
                 continue
             logger.info("fusing %s by %s", data, method.label)
             try:
-                fused.append(fuse_scenes(method, each, indices, folder))
+                fused.append(fuse_scenes(method, each, indices, folder, engine))
             except FusionkitError as error:
                 raise suite.error(("methods", method.name), error) from None
     return fused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from fusionkit.config.run_config import load_config
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.stretching import Stretch, stretched
 from fusionkit.inference.devices import Precision
-from fusionkit.inference.parallel import cores
+from fusionkit.inference.engines import Job
 from fusionkit.inference.runner import NetworkRunner
 from fusionkit.interfaces import Backbone, Sample
 from fusionkit.io.hashes import file_hash
@@ -60,9 +60,34 @@ class Workspace:
     device: torch.device | None = None
     precision: Precision = "fp32"
 
-    def runner(self, network: Backbone) -> NetworkRunner:
-        """Return what runs a network for all threads."""
-        return NetworkRunner(network, self.device, self.precision, callers=max(2, cores()))
+    def job(self, network: Backbone, stretch: Stretch) -> Job[Sample, Tensor]:
+        """Return what fuses scenes by a network, in any process."""
+        return _NetworkJob(network, stretch, self.device, self.precision)
+
+
+@dataclass(frozen=True)
+class _NetworkJob:
+    """Fuses scenes by a network; see ``Method.prepare``."""
+
+    network: Backbone
+    stretch: Stretch
+    device: torch.device | None
+    precision: Precision
+
+    def __call__(self, threads: int) -> Callable[[Sample], Tensor]:
+        runner = NetworkRunner(self.network, self.device, self.precision, callers=threads)
+        return lambda sample: stretched(runner.fuse(sample), self.stretch)
+
+
+@dataclass(frozen=True)
+class _SourceJob:
+    """Shows one source; see ``Method.prepare``."""
+
+    source: str
+    stretch: Stretch
+
+    def __call__(self, threads: int) -> Callable[[Sample], Tensor]:
+        return lambda sample: stretched(sample.images[self.source], self.stretch)
 
 
 class Method(ABC):
@@ -102,16 +127,12 @@ class Method(ABC):
         """
         return colour
 
-    def prepare(self) -> None:  # noqa: B027 - most methods have nothing to prepare
-        """Get everything ready to fuse, before several threads do: train if that was not done."""
-
-    def fuse(self, sample: Sample) -> Tensor:
-        """Return the fused luminance (1, h, w) in [0, 1] of a scene, on the CPU."""
-        return stretched(self._luminance(sample), self._stretch)
-
     @abstractmethod
-    def _luminance(self, sample: Sample) -> Tensor:
-        """Return the luminance (1, h, w) of a scene before it is stretched."""
+    def prepare(self) -> Job[Sample, Tensor]:
+        """Return what fuses scenes, in any process; train it first if that was not done.
+
+        The fused luminance is (1, h, w) in [0, 1], on the CPU.
+        """
 
 
 class SingleSource(Method):
@@ -126,8 +147,9 @@ class SingleSource(Method):
         """Return ``none`` unless the source is the one with colour: other sensors see none."""
         return colour if colour == self.source else "none"
 
-    def _luminance(self, sample: Sample) -> Tensor:
-        return sample.images[self.source]
+    def prepare(self) -> Job[Sample, Tensor]:
+        """Return what shows the source."""
+        return _SourceJob(self.source, self._stretch)
 
 
 class UntrainedBackbone(Method):
@@ -146,11 +168,12 @@ class UntrainedBackbone(Method):
                 )
         except FusionkitError as error:
             raise suite.error(("methods", name, "backbone"), error) from None
-        self._runner = workspace.runner(network)
+        self._job = workspace.job(network, term.stretch)
         super().__init__(name, component_identity(registry, spec), term.stretch)
 
-    def _luminance(self, sample: Sample) -> Tensor:
-        return self._runner.fuse(sample)
+    def prepare(self) -> Job[Sample, Tensor]:
+        """Return what fuses scenes by the network."""
+        return self._job
 
 
 class TrainedWeights(Method):
@@ -163,12 +186,13 @@ class TrainedWeights(Method):
         except FusionkitError as error:
             raise workspace.suite.error(("methods", name, "weights"), error) from None
         assert network.spec is not None
-        self._runner = workspace.runner(network)
+        self._job = workspace.job(network, term.stretch)
         identity = component_identity(workspace.plugins.registry, network.spec)
         super().__init__(name, {"weights": file_hash(file), **identity}, term.stretch)
 
-    def _luminance(self, sample: Sample) -> Tensor:
-        return self._runner.fuse(sample)
+    def prepare(self) -> Job[Sample, Tensor]:
+        """Return what fuses scenes by the network."""
+        return self._job
 
 
 class TrainedRecipe(Method):
@@ -197,12 +221,12 @@ class TrainedRecipe(Method):
         identity = {"recipe": digest, "versions": versions()}
         super().__init__(name, identity, term.stretch, training_seed)
 
-    def prepare(self) -> None:
-        """Train the network, or find it trained."""
-        _ = self._runner
+    def prepare(self) -> Job[Sample, Tensor]:
+        """Train the network, or find it trained; return what fuses scenes by it."""
+        return self._job
 
     @cached_property
-    def _runner(self) -> NetworkRunner:
+    def _job(self) -> Job[Sample, Tensor]:
         plugins = self._workspace.plugins
         # Recipes that differ only in later stages share the earlier ones: an ablation of the fusion
         # network's losses does not train the same pseudo-sensors again.
@@ -212,10 +236,7 @@ class TrainedRecipe(Method):
             origin, stages = adopted
             logger.info("  %s reused from %s", ", ".join(stages), origin.name)
         run_pipeline(self._loaded, plugins, self._folder)
-        return self._workspace.runner(load(self._folder))
-
-    def _luminance(self, sample: Sample) -> Tensor:
-        return self._runner.fuse(sample)
+        return self._workspace.job(load(self._folder), self._stretch)
 
 
 def build_methods(name: str, term: MethodTerm, workspace: Workspace) -> list[Method]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from fusionkit.benchmark.manifests import read_manifest
 from fusionkit.benchmark.suite import DataTerm, LoadedSuite
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Dataset, Sample
-from fusionkit.io.hashes import file_hash
 from fusionkit.io.images import read_image, to_float
 from fusionkit.registry.components import Registry
 
@@ -36,12 +35,17 @@ class Scenes:
     dataset: Dataset
     train: tuple[int, ...]
     test: tuple[int, ...]
+    _hashes: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def content_hash(self, index: int) -> str:
+        """Return the hash of images and labels of a scene, which is read once for it."""
+        if index not in self._hashes:
+            self._hashes[index] = content_hash(self.dataset[index])
+        return self._hashes[index]
 
     def content_hashes(self) -> dict[str, str]:
         """Return scene id -> hash of images and labels, for the scored scenes."""
-        return {
-            self.dataset.id(index): content_hash(self.dataset[index])[:16] for index in self.test
-        }
+        return {self.dataset.id(index): self.content_hash(index)[:16] for index in self.test}
 
 
 def build_scenes(name: str, term: DataTerm, suite: LoadedSuite, registry: Registry) -> Scenes:
@@ -113,11 +117,3 @@ class FusedScenes(Sequence[Sample]):
             images={**sample.images, "fused": fused[None]},
             chroma=sample.chroma if self._has_colour else None,
         )
-
-    def content_hashes(self) -> list[str]:
-        """Return for each scene a hash of images and labels, and one of the fused image's file."""
-        return [
-            f"{content_hash(self._dataset[i])[:24]} "
-            f"{file_hash(self._paths[self._dataset.id(i)])[:24]}"
-            for i in self._indices
-        ]

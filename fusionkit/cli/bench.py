@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.application import app
-from fusionkit.cli.options import DeviceOption, Overrides, PluginFiles, Precision, PrecisionOption
+from fusionkit.cli.options import (
+    DeviceOption,
+    EngineName,
+    EngineOption,
+    Overrides,
+    PluginFiles,
+    Precision,
+    PrecisionOption,
+    WorkersOption,
+    open_engine,
+)
 
 logger = logging.getLogger("fusionkit")
 
@@ -28,6 +38,8 @@ def bench(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.fp32,
+    engine: EngineOption = EngineName.local,
+    workers: WorkersOption = None,
     trust_model_files: Annotated[
         bool,
         typer.Option(
@@ -45,6 +57,9 @@ def bench(
     `report.html`, with confidence intervals and tests of significance. Re-running the command
     resumes an interrupted comparison and computes only what is missing.
 
+    With `--engine ray`, the workers of a cluster fuse the scenes and compute the fusion metrics.
+    Methods and tasks that train do so on this machine.
+
     Examples:
 
     ```bash
@@ -57,7 +72,6 @@ def bench(
     from fusionkit.benchmark.bench import run_suite
     from fusionkit.benchmark.suite import load_suite
     from fusionkit.benchmark.tables import print_table
-    from fusionkit.inference.devices import choose_device
     from fusionkit.registry.plugins import load_installed_plugins
 
     if trust_model_files:
@@ -65,7 +79,9 @@ def bench(
     plugins = load_installed_plugins()
     loaded = load_suite(suite, overrides or [], plugins)
     folder = out or Path("bench") / loaded.config.name
-    chosen = choose_device(device, precision.value)
-    results = run_suite(loaded, plugins, folder, device=chosen, precision=precision.value)
+    with open_engine(engine, workers, device, precision) as (opened, place):
+        results = run_suite(
+            loaded, plugins, folder, device=place, precision=precision.value, engine=opened
+        )
     print_table(results, Console(stderr=True))
     logger.info("done: %s", folder / "report.html")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from fusionkit.inference.parallel import cores, in_parallel
+from fusionkit.io.atomic_write import TEMPORARY, write_text
 
-__all__ = ["Engine", "Job", "LocalEngine", "ordered"]
+__all__ = ["TOKEN", "Engine", "Job", "LocalEngine", "ordered", "write_token"]
+
+TOKEN = f"{TEMPORARY}token"
+"""Name of the file that ``write_token`` writes; ``remove_leftovers`` removes it."""
 
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
@@ -111,3 +116,30 @@ def ordered(results: Iterable[tuple[int, Result]]) -> Iterator[Result]:
         while following in waiting:
             yield waiting.pop(following)
             following += 1
+
+
+def write_token(folder: Path) -> Path:
+    """Write a file of random content, to be shared with workers that will write to its folder.
+
+    A worker that reads the same content sees the folder, and not one of the same name on its own
+    disk.
+
+    Args:
+        folder: A folder that nobody else writes to.
+
+    Returns:
+        The file.
+
+    Raises:
+        WriteError: if it can't be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first = write_token(Path(folder)).read_text()
+        ...     first == write_token(Path(folder)).read_text()
+        False
+    """
+    token = folder / TOKEN
+    write_text(token, secrets.token_hex())
+    return token

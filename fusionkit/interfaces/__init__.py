@@ -28,7 +28,7 @@ from fusionkit.interfaces.official_weights import OfficialWeights
 from fusionkit.interfaces.sample import IGNORED, Images, Sample
 from fusionkit.interfaces.settings import Settings
 from fusionkit.interfaces.stage import RunContext, Stage
-from fusionkit.interfaces.task import Task, TaskContext, TaskResult
+from fusionkit.interfaces.task import ImageTask, Task, TaskContext, TaskResult
 from fusionkit.interfaces.transform import TransformElement, TransformGroup
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Distance",
     "FromRun",
     "FusionStep",
+    "ImageTask",
     "Images",
     "Loss",
     "Metric",

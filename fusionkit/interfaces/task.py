@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from fusionkit.interfaces.component import Component
 from fusionkit.interfaces.sample import Sample
 
-__all__ = ["Task", "TaskContext", "TaskResult"]
+__all__ = ["ImageTask", "Task", "TaskContext", "TaskResult"]
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,40 @@ class Task(Component, ABC):
     @abstractmethod
     def score(self, test: Sequence[Sample]) -> TaskResult:
         """Score the test samples with what ``fit`` trained."""
+
+
+class ImageTask(Task):
+    """A task that trains nothing and scores each image on its own.
+
+    A score over all test samples is the mean of those of the images. ``score_image`` is called in
+    several threads at once and, on a cluster, in other processes, so the task must be picklable.
+    """
+
+    trains = False
+
+    @abstractmethod
+    def score_image(self, sample: Sample) -> Mapping[str, float]:
+        """Return score name -> value for one sample, with the same names for all samples."""
+
+    def score(self, test: Sequence[Sample]) -> TaskResult:
+        """Score the test samples one after another."""
+        return self.summarize({sample.id: self.score_image(sample) for sample in test})
+
+    @staticmethod
+    def summarize(scores: Mapping[str, Mapping[str, float]]) -> TaskResult:
+        """Return the mean of each score, and its value for each image.
+
+        Args:
+            scores: Sample id -> what ``score_image`` gave.
+
+        Example:
+            >>> ImageTask.summarize({"a": {"EN": 6.0}, "b": {"EN": 8.0}}).scores
+            {'EN': 7.0}
+        """
+        names = next(iter(scores.values()), {})
+        per_image = {name: {id: found[name] for id, found in scores.items()} for name in names}
+        means = {
+            name: float(torch.tensor(list(found.values()), dtype=torch.float64).mean())
+            for name, found in per_image.items()
+        }
+        return TaskResult(means, per_image)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -108,6 +108,10 @@ class PairedFolders(Dataset):
         # Read everything once, to find damaged files now and not hours into the training.
         for index in range(len(self.pairs)):
             self._arrays(index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Other processes see the files too.
+        return {**self.__dict__, "_cache": OrderedDict()}
 
     def __len__(self) -> int:
         return len(self.pairs)

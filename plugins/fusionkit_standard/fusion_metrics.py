@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
+from collections.abc import Mapping, Sequence
 
 from fusionkit.evaluation.scores import as_saved, installed_metrics
-from fusionkit.interfaces import Sample, Task, TaskContext, TaskResult
+from fusionkit.interfaces import ImageTask, Sample, TaskContext
 
 
-class FusionMetrics(Task):
+class FusionMetrics(ImageTask):
     """Fusion metrics of the fused images as a task of a benchmark; trains nothing.
 
     The score of each metric is its mean over the test images.
@@ -31,7 +29,6 @@ class FusionMetrics(Task):
     """
 
     name = "fusion-metrics"
-    trains = False
 
     def __init__(self, profile: str = "cddfuse", metrics: tuple[str, ...] | None = None):
         self._metrics = installed_metrics(profile, metrics)
@@ -42,17 +39,9 @@ class FusionMetrics(Task):
         """Remember the names of the sources."""
         self._modalities = context.modalities
 
-    def score(self, test: Sequence[Sample]) -> TaskResult:
-        """Return the mean of each metric, and its value for each image."""
-        values: dict[str, dict[str, float]] = {metric.name: {} for metric in self._metrics}
-        for sample in test:
-            fused = sample.images["fused"][None]
-            names = self._modalities or tuple(n for n in sample.images if n != "fused")
-            sources = {name: as_saved(sample.images[name]) for name in names}
-            for metric in self._metrics:
-                values[metric.name][sample.id] = float(metric(fused, sources)[0])
-        means = {
-            name: float(torch.tensor(list(found.values()), dtype=torch.float64).mean())
-            for name, found in values.items()
-        }
-        return TaskResult(means, values)
+    def score_image(self, sample: Sample) -> Mapping[str, float]:
+        """Return the value of each metric."""
+        fused = sample.images["fused"][None]
+        names = self._modalities or tuple(n for n in sample.images if n != "fused")
+        sources = {name: as_saved(sample.images[name]) for name in names}
+        return {metric.name: float(metric(fused, sources)[0]) for metric in self._metrics}

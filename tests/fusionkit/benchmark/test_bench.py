@@ -151,15 +151,15 @@ def test_finished_cells_are_not_computed_again(tmp_path):
 def test_a_killed_suite_goes_on_and_gives_the_same_table(tmp_path, monkeypatch):
     bench(tmp_path, out="whole")
     entry = load_installed_plugins().registry.get("task", "fusion-metrics").cls
-    score, calls = entry.score, []  # type: ignore[attr-defined]
+    score, calls = entry.score_image, []  # type: ignore[attr-defined]
 
-    def killed(self, test):
+    def killed(self, sample):
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 12:  # each cell has 8 images
             raise KeyboardInterrupt
-        return score(self, test)
+        return score(self, sample)
 
-    monkeypatch.setattr(entry, "score", killed)
+    monkeypatch.setattr(entry, "score_image", killed)
     with pytest.raises(KeyboardInterrupt):
         bench(tmp_path)
     _, said = bench(tmp_path)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
-import psutil
 import pytest
 
 import fusionkit as fk
 from fusionkit import cli, progress
+from fusionkit.benchmark import bench, fused_images
 from fusionkit.errors import FusionkitError
 from fusionkit.inference import ray_pool, ray_worker
 from fusionkit.inference.folders import FolderOptions, fuse_files
@@ -92,10 +96,21 @@ class Cluster:
     def kill_second(self) -> None:
         # Without this, its workers finish what is under way before they notice.
         for process in self._second.all_processes["raylet"]:
-            for child in psutil.Process(process.process.pid).children(recursive=True):
-                child.kill()
+            for child in descendants(process.process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
         self.ray.remove_node(self._second, allow_graceful=False)
         self._second = None
+
+
+def descendants(process: int) -> list[int]:
+    """Return the processes that a process has started, and those that these have started."""
+    found: list[int] = []
+    for file in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # the thread has ended
+            for child in map(int, file.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -197,16 +212,19 @@ def fusionkit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 @pytest.fixture
 def let_node_die(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> Callable[[], None]:
-    """Return a function after which the second node dies while a command works."""
+) -> Callable[..., None]:
+    """Return a function after which the second node dies while a command works.
 
-    def arm() -> None:
+    Its argument is the module that the command takes the progress bar from.
+    """
+
+    def arm(module: ModuleType = progress) -> None:
         cluster.start_second()
         caplog.set_level(logging.DEBUG, "pool")  # commands set the level of "fusionkit"
         monkeypatch.setattr(ray_pool, "logger", logging.getLogger("pool"))
         monkeypatch.setattr(ray_pool, "_TASK_SECONDS", 0.0)  # many tasks, so both nodes have some
-        watch = Watch(2, cluster.kill_second, lambda: caplog.text.count("is ready") == 2)
-        monkeypatch.setattr(progress, "ProgressBar", watch)
+        watch = Watch(2, cluster.kill_second, lambda: caplog.text.count("is ready") >= 2)
+        monkeypatch.setattr(module, "ProgressBar", watch)
 
     return arm
 
@@ -245,3 +263,74 @@ def test_metrics_lose_nothing_when_a_node_dies(folders, fusionkit, let_node_die,
     code, out, _ = fusionkit(*command, "--engine", "ray")
     assert "died" in caplog.text
     assert (code, out) == (2, expected)
+
+
+SUITE = """\
+name: small
+colour: visible
+data:
+  pairs: {name: paired-folders, root: %s, store: stream, score_on: all}
+  rendered: {name: scenes, size: 48, train: 1, val: 3}
+methods:
+  visible only: {source: visible}
+  pyramid: {backbone: {name: laplacian-pyramid}, stretch: minmax}
+  network: {weights: %s}
+tasks:
+  fusion: {name: fusion-metrics, metrics: [EN, MSE]}
+"""
+
+
+@pytest.fixture(scope="module")
+def suite(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("suite")
+    for name, folder in folders.items():
+        shutil.copytree(folder, root / "pairs" / name)
+        (root / "pairs" / name / "07.png").unlink()  # the damaged image
+    network = fk.build(
+        "backbone", name="ufuser", channels=[4, 8], heads=4, modalities=tuple(folders)
+    )
+    fk.save(network, root / "network.safetensors")
+    path = root / "suite.yaml"
+    path.write_text(SUITE % (root / "pairs", root / "network.safetensors"))
+    return path
+
+
+def test_bench_loses_nothing_when_a_node_dies(
+    suite, fusionkit, tmp_path, let_node_die, caplog, monkeypatch
+):
+    monkeypatch.setattr(bench, "environment", dict)  # it names the command
+    code, out, _ = fusionkit("bench", suite, "--out", tmp_path / "local")
+    assert (code, out) == (0, "")
+    let_node_die(fused_images)
+    code, out, _ = fusionkit("bench", suite, "--out", tmp_path / "ray", "--engine", "ray")
+    assert "died" in caplog.text
+    assert (code, out) == (0, "")
+    files, expected = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in (tmp_path / "ray", tmp_path / "local")
+    )
+    assert sum(path.suffix == ".png" for path in files) == 3 * (COUNT - 1 + 3)
+    assert files == expected
+
+
+def test_a_method_that_no_other_process_can_have_is_one_sentence(
+    cluster, suite, fusionkit, tmp_path
+):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "import threading\n"
+        "from fusionkit_classic.pointwise import Average\n"
+        "class Locked(Average):\n"
+        "    name = 'locked'\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self._lock = threading.Lock()\n"
+    )
+    path = tmp_path / "suite.yaml"
+    path.write_text(suite.read_text().replace("{source: visible}", "{backbone: {name: locked}}"))
+    options = ["--plugin", plugin, "--out", tmp_path / "out"]
+    code, out, said = fusionkit("bench", path, *options, "--engine", "ray")
+    assert (code, out) == (2, "")
+    assert "Traceback" not in said
+    assert "methods.visible only" in said
+    assert "--engine ray" in said
