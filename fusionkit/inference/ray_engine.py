@@ -137,7 +137,8 @@ class RayEngine:
         if not ahead:
             return
         pool.start(len(ahead))
-        logger.info(f"Ray: {many(len(ahead), 'worker')}, {self._each()}")
+        level = logging.INFO if self._calls == 1 else logging.DEBUG  # a benchmark has many jobs
+        logger.log(level, f"Ray: {many(len(ahead), 'worker')}, {self._each()}")
         yield from pool.run(chain(ahead, queue), lost)
 
     def _pack(self, job: Job[Any, Any]) -> bytes:

@@ -13,7 +13,11 @@ __all__ = ["Dataset"]
 
 
 class Dataset(Component, ABC):
-    """Scenes by index, their splits, and the patches that training draws from them."""
+    """Scenes by index, their splits, and the patches that training draws from them.
+
+    One thread at a time reads it, but not always the same thread. On a cluster, ``fusionkit bench``
+    sends it to other processes, so it must be picklable there, best without decoded images.
+    """
 
     kind = "dataset"
     mask_classes: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from skimage.exposure import rescale_intensity
@@ -17,7 +18,12 @@ from fusionkit.benchmark import cell_store
 from fusionkit.benchmark.bench import run_suite
 from fusionkit.benchmark.suite import load_suite
 from fusionkit.errors import FusionkitError
+from fusionkit.inference import ray_worker
+from fusionkit.inference.engines import LocalEngine
+from fusionkit.inference.ray_worker import Origin
 from fusionkit.interfaces import Dataset, Sample, Task, TaskResult
+from fusionkit.io.atomic_write import TEMPORARY
+from fusionkit.io.images import write_image
 from fusionkit.registry.model_cards import read_model
 from fusionkit.registry.plugins import load_installed_plugins
 
@@ -35,7 +41,7 @@ tasks:
 """
 
 
-def bench(tmp_path, text=SUITE, out="out", plugins=None):
+def bench(tmp_path, text=SUITE, out="out", plugins=None, engine=None):
     path = tmp_path / "suite.yaml"
     path.write_text(text)
     plugins = plugins or load_installed_plugins()
@@ -44,7 +50,7 @@ def bench(tmp_path, text=SUITE, out="out", plugins=None):
     level = logger.level
     logger.setLevel(logging.INFO)
     try:
-        results = run_suite(load_suite(path, [], plugins), plugins, tmp_path / out)
+        results = run_suite(load_suite(path, [], plugins), plugins, tmp_path / out, engine=engine)
     finally:
         logger.removeHandler(recorder)
         logger.setLevel(level)
@@ -167,6 +173,39 @@ def test_a_killed_suite_goes_on_and_gives_the_same_table(tmp_path, monkeypatch):
     assert (tmp_path / "out" / "results.csv").read_bytes() == (
         tmp_path / "whole" / "results.csv"
     ).read_bytes()
+
+
+class Elsewhere(LocalEngine):
+    """An engine whose workers see other files in folders of the same names."""
+
+    def __init__(self, folder: str):
+        super().__init__()
+        self.folder = folder
+
+    def run(self, job, items, *, shared=(), lost=None):
+        origin = Origin.here(shared)
+        assert {path for path, _ in origin.shared} == set(shared)  # all of them exist
+        for path in shared:
+            if self.folder in path.parts:
+                path.write_text("another file")
+        origin.settle()  # as a worker does
+        yield from super().run(job, items, shared=shared, lost=lost)
+
+
+@pytest.mark.parametrize("folder", ["fused", "work", "infrared"])
+def test_workers_that_see_other_folders_are_refused(tmp_path, monkeypatch, folder):
+    monkeypatch.setattr(ray_worker, "_PATIENCE", 0.0)
+    data = tmp_path / "data"
+    for modality in ("infrared", "visible"):
+        (data / modality).mkdir(parents=True)
+        for number in range(2):
+            image = np.full((16, 16), 50 * number, np.uint8)
+            write_image(data / modality / f"{number}.png", image)
+    suite = f"{{name: paired-folders, root: {data}, score_on: all}}"
+    text = SUITE.replace("{name: scenes, size: 64, train: 4, val: 8}", suite)
+    with pytest.raises(FusionkitError, match=f"does not see .*{folder}"):
+        bench(tmp_path, text, engine=Elsewhere(folder))
+    assert not list(tmp_path.rglob(f"{TEMPORARY}*"))
 
 
 class Toy(Dataset):

@@ -270,7 +270,6 @@ name: small
 colour: visible
 data:
   pairs: {name: paired-folders, root: %s, store: stream, score_on: all}
-  rendered: {name: scenes, size: 48, train: 1, val: 3}
 methods:
   visible only: {source: visible}
   pyramid: {backbone: {name: laplacian-pyramid}, stretch: minmax}
@@ -309,7 +308,7 @@ def test_bench_loses_nothing_when_a_node_dies(
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
         for folder in (tmp_path / "ray", tmp_path / "local")
     )
-    assert sum(path.suffix == ".png" for path in files) == 3 * (COUNT - 1 + 3)
+    assert sum(path.suffix == ".png" for path in files) == 3 * (COUNT - 1)
     assert files == expected
 
 

@@ -211,6 +211,13 @@ def test_data_set_can_be_sent_to_worker_processes(root: Path):
     assert torch.equal(again[1].images["visible"], patches[1].images["visible"])
 
 
+def test_decoded_images_are_not_sent(root: Path):
+    dataset = PairedFolders(BOTH, root=root)
+    again = pickle.loads(pickle.dumps(dataset))
+    assert (len(again._cache), len(dataset._cache)) == (0, 12)
+    assert torch.equal(again[3].images["visible"], dataset[3].images["visible"])
+
+
 @pytest.mark.parametrize(
     ("infrared", "visible"),
     [("Infrared", "Visible"), ("thermal", "RGB"), ("lwir", "vis"), ("ir", "vi")],
