@@ -23,7 +23,7 @@ from fusionkit.interfaces.networks import (
     check_modalities,
     ordered_sources,
 )
-from fusionkit.interfaces.objective import Distance, FusionStep, Loss
+from fusionkit.interfaces.objective import BatchShare, Distance, FusionStep, Loss
 from fusionkit.interfaces.official_weights import OfficialWeights
 from fusionkit.interfaces.sample import IGNORED, Images, Sample
 from fusionkit.interfaces.settings import Settings
@@ -35,6 +35,7 @@ __all__ = [
     "IGNORED",
     "KINDS",
     "Backbone",
+    "BatchShare",
     "Component",
     "ComponentSpec",
     "Dataset",

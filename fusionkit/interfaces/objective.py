@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
@@ -14,7 +15,40 @@ from fusionkit.interfaces.networks import Backbone, Sensor
 from fusionkit.interfaces.sample import Images
 from fusionkit.interfaces.transform import TransformGroup
 
-__all__ = ["Distance", "FusionStep", "Loss"]
+__all__ = ["BatchShare", "Distance", "FusionStep", "Loss"]
+
+
+@dataclass(frozen=True)
+class BatchShare:
+    """The images of a batch that one of several processes works on: every n-th.
+
+    Random numbers are drawn for the whole batch in each process, from equal generators, and each
+    takes its own. So the training does not depend on the number of processes.
+
+    Attributes:
+        rank: Number of this process, from 0; its first image has this number too.
+        processes: Number of processes.
+
+    Example:
+        >>> import torch
+        >>> BatchShare(rank=1, processes=2).of(torch.arange(6))
+        tensor([1, 3, 5])
+    """
+
+    rank: int = 0
+    processes: int = 1
+
+    def of(self, drawn: Tensor, dim: int = 0) -> Tensor:
+        """Return what belongs to this process of numbers that were drawn for the whole batch.
+
+        Args:
+            drawn: The numbers; the dimension ``dim`` counts the images of the whole batch.
+            dim: That dimension.
+        """
+        if self.processes == 1:
+            return drawn
+        own = range(self.rank, drawn.shape[dim], self.processes)
+        return drawn.index_select(dim, torch.tensor(own, device=drawn.device))
 
 
 @dataclass(frozen=True)
@@ -27,7 +61,10 @@ class FusionStep:
         backbone: The network in training; a loss may call it again on other images.
         sensors: Modality name -> frozen pseudo-sensor; gradients flow through it, not into it.
         transforms: Transform groups, each with the number of elements to draw per step.
-        generator: CPU generator, the only source of randomness.
+        generator: CPU generator, the only source of randomness. It gives the same numbers in all
+            processes; what is drawn for each image is drawn for the whole batch, and ``share.of``
+            gives what belongs to the images at hand.
+        share: Which images of the batch these are.
     """
 
     sources: Images
@@ -36,6 +73,7 @@ class FusionStep:
     sensors: Mapping[str, Sensor]
     transforms: Sequence[tuple[TransformGroup, int]]
     generator: Generator
+    share: BatchShare = BatchShare()
 
 
 class Loss(Component, nn.Module, ABC):

@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, RandomSampler
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Backbone, RunContext, Sample
+from fusionkit.interfaces import Backbone, BatchShare, RunContext, Sample
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,38 @@ class TaughtPatches(Dataset[tuple[Tensor, str]]):
         return self._made[index], name
 
 
+class RandomOrder(Sampler[int]):
+    """The patches of one process in random order: its share of each batch.
+
+    All processes draw the same order of all patches. If they can't share the last batch equally, it
+    is a few patches shorter.
+
+    Args:
+        count: Number of patches.
+        generator: Source of the order, equal in all processes.
+        share: Which patches of each batch this process gets.
+
+    Example:
+        >>> generators = [torch.Generator().manual_seed(0) for _ in range(3)]
+        >>> shares = [BatchShare(), BatchShare(0, 2), BatchShare(1, 2)]
+        >>> all, even, odd = (
+        ...     list(RandomOrder(6, g, share)) for g, share in zip(generators, shares)
+        ... )
+        >>> sorted(all), all[::2] == even, all[1::2] == odd
+        ([0, 1, 2, 3, 4, 5], True, True)
+    """
+
+    def __init__(self, count: int, generator: torch.Generator, share: BatchShare):
+        self._count, self._generator, self._share = count, generator, share
+
+    def __len__(self) -> int:
+        return self._count // self._share.processes
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(self._count, generator=self._generator)
+        return iter(self._share.of(order[: len(self) * self._share.processes]).tolist())
+
+
 def build_teachers(run: RunContext) -> list[Backbone]:
     """Return the backbones to distil from.
 
@@ -96,27 +127,27 @@ class Batches:
         self.modalities = run.config.modalities
         self.crop, self.augment, self.blend = crop, augment, blend
         self.mixing = run.config.teacher == "self" and not teachers
-        self._generator = run.seeds.generator("batches")
-        fabric, order = run.fabric, run.seeds.seed_for("order")
+        self.share = BatchShare(run.fabric.global_rank, run.fabric.world_size)
+        processes = self.share.processes
+        if batch_size % processes or len(patches) < processes:
+            raise FusionkitError(
+                f"batch_size: {processes} processes share each batch equally; expected a multiple "
+                f"of {processes} and as many patches, found {batch_size} and {len(patches)} patches"
+            )
         taught = TaughtPatches(patches, self.modalities, teachers)
-        self._order = torch.Generator().manual_seed(order)
+        self._generator, self._order = torch.Generator(), torch.Generator()
         # Fabric's own loader counts epochs from the start of the process: a run that goes on would
         # see the first one again.
-        self._sampler = (
-            DistributedSampler(taught, fabric.world_size, fabric.global_rank, seed=order)
-            if fabric.world_size > 1
-            else RandomSampler(taught, generator=self._order)
-        )
         self._loader = DataLoader(
             taught,
-            batch_size=max(1, batch_size // fabric.world_size),
-            sampler=self._sampler,
+            batch_size=batch_size // processes,
+            sampler=RandomOrder(len(taught), self._order, self.share),
             # A last batch of one pair would be a noisy step.
             drop_last=len(patches) >= batch_size,
             generator=self._order,
         )
         self._device = run.fabric.device
-        self._epoch_seed = run.seeds.seed_for(str(run.fabric.global_rank), "epoch")
+        self._epoch_seed = run.seeds.seed_for("0", "epoch")
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -124,27 +155,24 @@ class Batches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of an epoch; they depend on the seed and the number only."""
         self._generator.manual_seed(self._epoch_seed + number)
-        if isinstance(self._sampler, DistributedSampler):
-            self._sampler.set_epoch(number)
-        else:
-            self._order.manual_seed(self._epoch_seed + number)
+        self._order.manual_seed(self._epoch_seed + number)
         for stacked, ids in self._loader:
             yield self._batch(stacked, tuple(ids))
 
     def _batch(self, stacked: Float[Tensor, "b c h w"], ids: tuple[str, ...]) -> Batch:
         generator = self._generator
         if self.crop is not None:
-            stacked = random_crops(stacked, self.crop, generator)
+            stacked = random_crops(stacked, self.crop, generator, self.share)
         if self.augment:
-            stacked = random_dihedral(stacked, generator)
+            stacked = random_dihedral(stacked, generator, self.share)
         count = len(self.modalities)
         sources, taught = stacked[:, :count], stacked[:, count:]
         if self.mixing:
-            teacher = random_mixtures(sources, generator)
+            teacher = random_mixtures(sources, generator, self.share)
         elif taught.shape[1] == 0:
             teacher = None
         else:
-            teacher = _choose(taught, self.blend, generator)
+            teacher = _choose(taught, self.blend, generator, self.share)
         return Batch(
             {
                 name: sources[:, k : k + 1].contiguous().to(self._device)
@@ -155,19 +183,22 @@ class Batches:
         )
 
 
-def _choose(taught: Tensor, blend: bool, generator: Generator) -> Tensor:
+def _choose(taught: Tensor, blend: bool, generator: Generator, share: BatchShare) -> Tensor:
     """Pick a teacher for each pair, or a random convex combination of all of them."""
     b, k = taught.shape[:2]
+    images = b * share.processes
     if blend:
         # Normalised exponential draws are uniform on the simplex.
-        weights = -torch.rand(b, k, 1, 1, generator=generator).clamp_min(1e-7).log()
-        weights = weights / weights.sum(dim=1, keepdim=True)
+        weights = -torch.rand(images, k, 1, 1, generator=generator).clamp_min(1e-7).log()
+        weights = share.of(weights / weights.sum(dim=1, keepdim=True))
         return (taught * weights).sum(dim=1, keepdim=True)
-    picked = torch.randint(k, (b,), generator=generator)
+    picked = share.of(torch.randint(k, (images,), generator=generator))
     return taught[torch.arange(b), picked][:, None]
 
 
-def random_crops(x: Float[Tensor, "b c h w"], side: int, generator: Generator) -> Tensor:
+def random_crops(
+    x: Float[Tensor, "b c h w"], side: int, generator: Generator, share: BatchShare = BatchShare()
+) -> Float[Tensor, "b c side side"]:
     """Cut a window of side x side pixels out of each image, each at a different random place.
 
     Raises:
@@ -181,8 +212,9 @@ def random_crops(x: Float[Tensor, "b c h w"], side: int, generator: Generator) -
     b, _, h, w = x.shape
     if min(h, w) < side:
         raise FusionkitError(f"crop: the patches have {h}x{w} pixels, fewer than crop={side}")
-    tops = torch.randint(h - side + 1, (b,), generator=generator).tolist()
-    lefts = torch.randint(w - side + 1, (b,), generator=generator).tolist()
+    images = (b * share.processes,)
+    tops = share.of(torch.randint(h - side + 1, images, generator=generator)).tolist()
+    lefts = share.of(torch.randint(w - side + 1, images, generator=generator)).tolist()
     return torch.stack(
         [
             image[:, top : top + side, left : left + side]
@@ -191,7 +223,9 @@ def random_crops(x: Float[Tensor, "b c h w"], side: int, generator: Generator) -
     )
 
 
-def random_dihedral(x: Float[Tensor, "b c h w"], generator: Generator) -> Tensor:
+def random_dihedral(
+    x: Float[Tensor, "b c h w"], generator: Generator, share: BatchShare = BatchShare()
+) -> Float[Tensor, "b c h w"]:
     """Apply one of the eight reflections and quarter turns to each image, drawn for each.
 
     Images that are not square keep their shape: they are turned by half turns only.
@@ -203,8 +237,9 @@ def random_dihedral(x: Float[Tensor, "b c h w"], generator: Generator) -> Tensor
     """
     b, _, h, w = x.shape
     quarter = 1 if h == w else 2
-    turns = torch.randint(4, (b,), generator=generator).tolist()
-    flips = torch.randint(2, (b,), generator=generator).tolist()
+    images = (b * share.processes,)
+    turns = share.of(torch.randint(4, images, generator=generator)).tolist()
+    flips = share.of(torch.randint(2, images, generator=generator)).tolist()
     turned = [
         torch.rot90(image, turn * quarter, (-2, -1)) for image, turn in zip(x, turns, strict=True)
     ]
@@ -213,7 +248,9 @@ def random_dihedral(x: Float[Tensor, "b c h w"], generator: Generator) -> Tensor
     )
 
 
-def random_mixtures(sources: Float[Tensor, "b m h w"], generator: Generator) -> Tensor:
+def random_mixtures(
+    sources: Float[Tensor, "b m h w"], generator: Generator, share: BatchShare = BatchShare()
+) -> Float[Tensor, "b 1 h w"]:
     """Mix the sources with smooth random weights that sum to one at each pixel.
 
     A run with ``teacher: self`` starts from such images: every modality shows somewhere in them,
@@ -225,6 +262,6 @@ def random_mixtures(sources: Float[Tensor, "b m h w"], generator: Generator) -> 
         torch.Size([1, 1, 32, 32])
     """
     b, m, h, w = sources.shape
-    fields = 3 * torch.randn(b, m, 3, 3, generator=generator)
+    fields = 3 * share.of(torch.randn(b * share.processes, m, 3, 3, generator=generator))
     fields = F.interpolate(fields, size=(h, w), mode="bicubic", align_corners=True)
     return (sources * fields.softmax(dim=1)).sum(dim=1, keepdim=True)

@@ -66,7 +66,8 @@ class Epoch:
         """Count a batch after the optimizer's step; check and log its numbers.
 
         Args:
-            values: The loss and its terms.
+            values: The loss and its terms for the images of this process. Those of names that
+                begin with ``rmse`` are root mean squares.
             lr: Learning rate of the step.
             gradient_norm: Norm of the gradient, if it was clipped.
 
@@ -79,6 +80,7 @@ class Epoch:
             problem = f"{describe_samples(self._ids)}: {problem}"
         if (problem := _problem_of_any_process(self._run, problem)) is not None:
             raise _divergence(self._run, self.number, f"step {self.step}, {problem}")
+        values = _means_over_processes(self._run, values)
         self._run.log.write(self.step, {**values, "lr": lr})
         # The terms of the loss are for the log; a bar has no room for them.
         self._progress.step({k: v for k, v in values.items() if not k.startswith("loss/")})
@@ -162,6 +164,19 @@ def _problem_of_any_process(run: RunContext, problem: str | None) -> str | None:
     found = fabric.all_reduce(torch.tensor(rank, device=fabric.device), reduce_op="max")
     assert isinstance(found, Tensor)
     return None if found < 0 else fabric.broadcast(problem, src=int(found))
+
+
+def _means_over_processes(run: RunContext, values: Mapping[str, float]) -> dict[str, float]:
+    """Return the values of the whole batch, of which each process has an equal share."""
+    if run.fabric.world_size == 1:
+        return dict(values)
+    powers = [2.0 if name.startswith("rmse") else 1.0 for name in values]
+    powered = [value**power for value, power in zip(values.values(), powers, strict=True)]
+    local = torch.tensor(powered, dtype=torch.float64, device=run.fabric.device)
+    means = run.fabric.all_reduce(local, reduce_op="mean")
+    assert isinstance(means, Tensor)
+    found = zip(values, means.tolist(), powers, strict=True)
+    return {name: mean ** (1 / power) for name, mean, power in found}
 
 
 def _divergence(run: RunContext, epochs: int, problem: str) -> FusionkitError:

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Distance, FusionStep, Loss, TransformElement
+from fusionkit.interfaces import BatchShare, Distance, FusionStep, Loss, TransformElement
 from fusionkit_emma.distances import L1Sobel
 
 logger = logging.getLogger("fusionkit")
@@ -60,7 +60,7 @@ class Sensing(Loss):
             FusionkitError: if a modality has no sensor.
         """
         total = step.fused.new_zeros(())
-        seen = add_noise(step.fused, self.noise, step.generator)
+        seen = add_noise(step.fused, self.noise, step.generator, step.share)
         for modality, source in step.sources.items():
             sensed = step.fused if self.direct else _sensor(step, modality)(seen)
             total = total + self.distance(sensed, source)
@@ -150,7 +150,7 @@ class Equivariance(Loss):
                 masks.insert(0, torch.ones(height, width, dtype=torch.bool))
             batch = fused.shape[0]
             mask = torch.stack(masks)[:, None].repeat_interleave(batch, dim=0).to(stack.device)
-        seen = add_noise(stack, self.noise, step.generator)
+        seen = add_noise(stack, self.noise, step.generator, step.share, batches=len(images))
         sensed = {modality: _sensor(step, modality)(seen) for modality in step.sources}
         return self.distance(stack, step.backbone(sensed), mask)
 
@@ -163,16 +163,31 @@ def _warn_no_identity() -> None:
     )
 
 
-def add_noise(x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+def add_noise(
+    x: Float[Tensor, "b c h w"],
+    sigma: float,
+    generator: torch.Generator,
+    share: BatchShare = BatchShare(),
+    batches: int = 1,
+) -> Float[Tensor, "b c h w"]:
     """Return x plus Gaussian noise from a CPU generator; x itself if sigma is 0.
 
+    Args:
+        x: Images.
+        sigma: Standard deviation of the noise.
+        generator: Source of the noise.
+        share: Which images of each batch x holds.
+        batches: Number of batches that x holds one after another.
+
     Example:
-        >>> add_noise(torch.zeros(2), 0.0, torch.Generator())
-        tensor([0., 0.])
+        >>> add_noise(torch.zeros(1, 1, 1, 2), 0.0, torch.Generator())
+        tensor([[[[0., 0.]]]])
     """
     if sigma == 0:
         return x
-    return x + sigma * torch.randn(x.shape, generator=generator).to(x)
+    images = len(x) // batches * share.processes
+    drawn = torch.randn(batches, images, *x.shape[1:], generator=generator)
+    return x + sigma * share.of(drawn, dim=1).reshape(x.shape).to(x)
 
 
 def _sensor(step: FusionStep, modality: str) -> torch.nn.Module:

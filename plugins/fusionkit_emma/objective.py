@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from fusionkit.interfaces import (
     Backbone,
+    BatchShare,
     FusionStep,
     Images,
     Loss,
@@ -48,7 +49,12 @@ class Objective:
     transforms: Sequence[tuple[TransformGroup, int]]
 
     def terms(
-        self, sources: Images, fused: Tensor, backbone: Backbone, generator: Generator
+        self,
+        sources: Images,
+        fused: Tensor,
+        backbone: Backbone,
+        generator: Generator,
+        share: BatchShare = BatchShare(),
     ) -> list[Term]:
         """Return the terms for a batch.
 
@@ -57,8 +63,9 @@ class Objective:
             fused: What the backbone made of them, (b, 1, h, w).
             backbone: The network, or Fabric's wrapper of it, for losses that fuse again.
             generator: Source of randomness for noise and transforms.
+            share: Which images of the batch these are.
         """
-        step = FusionStep(sources, fused, backbone, self.sensors, self.transforms, generator)
+        step = FusionStep(sources, fused, backbone, self.sensors, self.transforms, generator, share)
         return [Term(label, weight, loss(step)) for label, loss, weight in self.losses]
 
 

@@ -13,6 +13,7 @@ from fusionkit.errors import FusionkitError
 from fusionkit.functional.collapse import shares
 from fusionkit.functional.padding import pad_to_multiple
 from fusionkit.interfaces import Backbone, Distance, RunContext, Settings, Stage
+from fusionkit_emma.batch_norms import share_batch_norms
 from fusionkit_emma.batches import Batches, build_teachers
 from fusionkit_emma.distances import L1Sobel
 from fusionkit_emma.epochs import Epoch, training_epochs
@@ -182,7 +183,7 @@ class TrainBackbone(Stage):
 
         optimizer = build_optimizer(backbone.parameters(), self.optimizer)
         scheduler = build_scheduler(optimizer, lambda step: self._rate_at(step, len(batches)))
-        module, optimizer = fabric.setup(backbone, optimizer)
+        module, optimizer = fabric.setup(share_batch_norms(backbone, fabric), optimizer)
         parts = {"backbone": backbone, "optimizer": optimizer, "scheduler": scheduler}
         average, averaged = None, backbone
         if self.average.decay:
@@ -194,16 +195,16 @@ class TrainBackbone(Stage):
         epochs = self.distill.epochs + self.epochs
         for epoch in training_epochs(run, "backbone", batches, epochs, parts):
             module.train()
-            generator.manual_seed(
-                run.seeds.seed_for(str(fabric.global_rank), "loss", str(epoch.number))
-            )
+            generator.manual_seed(run.seeds.seed_for("0", "loss", str(epoch.number)))
             for batch in epoch:
                 fused = module(batch.sources)
                 if epoch.number < self.distill.epochs:
                     terms, weight = [], 1.0
                 else:
                     with fabric.autocast():
-                        terms = objective.terms(batch.sources, fused, module, generator)
+                        terms = objective.terms(
+                            batch.sources, fused, module, generator, batches.share
+                        )
                     weight = self.distill.weight_at(epoch.step - distill_steps, loss_steps)
                 if weight > 0:
                     assert batch.teacher is not None

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.padding import pad_to_multiple
-from fusionkit.interfaces import Backbone, RunContext, Stage
+from fusionkit.interfaces import Backbone, BatchShare, RunContext, Stage
+from fusionkit_emma.batch_norms import share_batch_norms
 from fusionkit_emma.batches import Batches, build_teachers, random_mixtures
 from fusionkit_emma.epochs import Epoch, training_epochs
 from fusionkit_emma.losses import add_noise
@@ -117,17 +118,15 @@ class TrainSensors(Stage):
             optimizer,
             lambda step: self.schedule.rate(self.optimizer.lr, step, len(batches), self.epochs),
         )
-        module, optimizer = fabric.setup(_AllSensors(sensors), optimizer)
+        module, optimizer = fabric.setup(share_batch_norms(_AllSensors(sensors), fabric), optimizer)
         parts = {"sensors": sensors, "optimizer": optimizer, "scheduler": scheduler}
         generator = torch.Generator()
         for epoch in training_epochs(run, "sensors", batches, self.epochs, parts):
             sensors.train()
-            generator.manual_seed(
-                run.seeds.seed_for(str(fabric.global_rank), "noise", str(epoch.number))
-            )
+            generator.manual_seed(run.seeds.seed_for("0", "noise", str(epoch.number)))
             for batch in epoch:
                 assert batch.teacher is not None
-                sensed = module(self._with_noise(batch.teacher, generator))
+                sensed = module(self._with_noise(batch.teacher, generator, batches.share))
                 errors = {m: F.mse_loss(sensed[m], batch.sources[m]) for m in sensed}
                 optimizer.zero_grad()
                 fabric.backward(sum(errors.values(), start=torch.zeros(())))
@@ -143,10 +142,11 @@ class TrainSensors(Stage):
             for modality, sensor in sensors.items():
                 run.checkpoints.save(f"sensor-{modality}", sensor)  # type: ignore[arg-type]
 
-    def _with_noise(self, fused: Tensor, generator: torch.Generator) -> Tensor:
+    def _with_noise(self, fused: Tensor, generator: torch.Generator, share: BatchShare) -> Tensor:
         """Add Gaussian noise; each image draws its own standard deviation."""
-        levels = torch.rand(len(fused), 1, 1, 1, generator=generator)
-        noise = add_noise(torch.zeros_like(fused), self.noise, generator)
+        images = len(fused) * share.processes
+        levels = share.of(torch.rand(images, 1, 1, 1, generator=generator))
+        noise = add_noise(torch.zeros_like(fused), self.noise, generator, share)
         return fused + levels.to(noise) * noise
 
     @torch.no_grad()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -381,25 +378,3 @@ def test_mixed_precision_trains(run):
     weights = load_file(weights_file(result.folder, "backbone"))
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     assert all(tensor.dtype == torch.float32 for tensor in weights.values())
-
-
-def test_two_processes_share_the_work(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    command = [sys.executable, "-m", "fusionkit", "run", "tiny.yaml", "devices=2"]
-    command += ["accelerator=cpu", "stages.train-sensors.batch_size=2"]
-    done = subprocess.run(
-        [*command, "--out", "two"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    folder = tmp_path / "two"
-    logged = lines(folder)
-    # 6 patches in batches of 2, one of each on either process; logged once
-    steps = [line["step"] for line in logged if "rmse/infrared" in line]
-    assert steps == [1, 2, 3, 4, 5, 6]
-    assert json.loads((folder / "environment.json").read_text())["processes"] == 2
-    assert (folder / "report.html").is_file()
