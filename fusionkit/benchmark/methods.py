@@ -21,6 +21,7 @@ from fusionkit.errors import FusionkitError
 from fusionkit.functional.stretching import Stretch, stretched
 from fusionkit.inference.devices import Precision
 from fusionkit.inference.engines import Job
+from fusionkit.inference.exported_model import ExportedModel
 from fusionkit.inference.runner import NetworkRunner
 from fusionkit.interfaces import Backbone, Sample
 from fusionkit.io.hashes import file_hash
@@ -61,8 +62,20 @@ class Workspace:
     precision: Precision = "fp32"
 
     def job(self, network: Backbone, stretch: Stretch) -> Job[Sample, Tensor]:
-        """Return what fuses scenes by a network, in any process."""
-        return _NetworkJob(network, stretch, self.device, self.precision)
+        """Return what fuses scenes by a network, in any process.
+
+        An exported file always runs on the CPU.
+
+        Raises:
+            FusionkitError: if an exported file is asked for another precision than it has.
+        """
+        device = self.device
+        if isinstance(network, ExportedModel):
+            network.check_place("cpu", self.precision)
+            if device is not None and device.type != "cpu":
+                logger.info("%s runs exported files on the CPU", network.runtime)
+                device = None
+        return _NetworkJob(network, stretch, device, self.precision)
 
 
 @dataclass(frozen=True)
@@ -183,12 +196,17 @@ class TrainedWeights(Method):
         assert term.weights is not None
         try:
             network, file = load(term.weights), weights_of(term.weights)
+            self._job = workspace.job(network, term.stretch)
         except FusionkitError as error:
             raise workspace.suite.error(("methods", name, "weights"), error) from None
-        assert network.spec is not None
-        self._job = workspace.job(network, term.stretch)
-        identity = component_identity(workspace.plugins.registry, network.spec)
-        super().__init__(name, {"weights": file_hash(file), **identity}, term.stretch)
+        identity: dict[str, Any]
+        if isinstance(network, ExportedModel):
+            identity = {"exported": network.extra_repr()}  # of all its files
+        else:
+            assert network.spec is not None
+            code = component_identity(workspace.plugins.registry, network.spec)
+            identity = {"weights": file_hash(file), **code}
+        super().__init__(name, identity, term.stretch)
 
     def prepare(self) -> Job[Sample, Tensor]:
         """Return what fuses scenes by the network."""

@@ -10,6 +10,7 @@ import typer
 
 from fusionkit.cli.application import app
 from fusionkit.cli.options import PluginFiles
+from fusionkit.errors import FusionkitError
 
 logger = logging.getLogger("fusionkit")
 
@@ -60,9 +61,12 @@ def export(
     from fusionkit.inference.openvino_export import export_openvino
     from fusionkit.io.atomic_write import make_folder
 
+    writers = {".onnx": export_onnx, ".xml": export_openvino}
+    if out.suffix not in writers:
+        raise FusionkitError(f"the output must be an .onnx or .xml file, found {out}")
     network = load(model, exact=True)
     make_folder(out.parent)
-    write = export_openvino if out.suffix == ".xml" else export_onnx
+    write = writers[out.suffix]
     names = write(network, out, modality)
     files = [out, out.with_suffix(".bin")] if out.suffix == ".xml" else [out]
     size = sum(file.stat().st_size for file in files) / 1e6

@@ -293,12 +293,7 @@ def allowed_device(network: Backbone, device: str, precision: Precision) -> str:
     from fusionkit.inference.exported_model import ExportedModel
 
     if isinstance(network, ExportedModel):
-        if device not in ("auto", "cpu") or precision is not Precision.fp32:
-            raise FusionkitError(
-                f"{network.runtime} runs exported files on the CPU and in fp32 only, found "
-                f"--device {device} --precision {precision.value}; leave these options out, or "
-                f"give a model that PyTorch runs"
-            )
+        network.check_place(device, precision.value)
         return "cpu"
     return device
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError
+from fusionkit.inference.devices import Precision
 from fusionkit.interfaces import Backbone, Images, ordered_sources
 from fusionkit.io.hashes import file_hash
 
@@ -110,6 +111,23 @@ class ExportedModel(Backbone):
                 f"{last_line(error)}"
             ) from None
         return torch.from_numpy(fused)
+
+    def check_place(self, device: str, precision: Precision) -> None:
+        """Raise if it is asked to run in another place or way than it can.
+
+        Args:
+            device: ``cpu``, ``auto``, or the name of another device.
+            precision: Arithmetic of the network.
+
+        Raises:
+            FusionkitError: for anything but 32-bit floats on the CPU.
+        """
+        if device not in ("auto", "cpu") or precision != "fp32":
+            raise FusionkitError(
+                f"{self.runtime} runs exported files on the CPU and in fp32 only, found "
+                f"--device {device} --precision {precision}; leave these options out, or "
+                f"give a model that PyTorch runs"
+            )
 
     def extra_repr(self) -> str:
         """Return what tells this network from others: the hash of its files."""

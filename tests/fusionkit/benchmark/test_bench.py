@@ -20,6 +20,7 @@ from fusionkit.benchmark.suite import load_suite
 from fusionkit.errors import FusionkitError
 from fusionkit.inference import ray_worker
 from fusionkit.inference.engines import LocalEngine
+from fusionkit.inference.onnx_export import export_onnx
 from fusionkit.inference.ray_worker import Origin
 from fusionkit.interfaces import Dataset, Sample, Task, TaskResult
 from fusionkit.io.atomic_write import TEMPORARY
@@ -41,7 +42,7 @@ tasks:
 """
 
 
-def bench(tmp_path, text=SUITE, out="out", plugins=None, engine=None):
+def bench(tmp_path, text=SUITE, out="out", plugins=None, **options):
     path = tmp_path / "suite.yaml"
     path.write_text(text)
     plugins = plugins or load_installed_plugins()
@@ -50,7 +51,7 @@ def bench(tmp_path, text=SUITE, out="out", plugins=None, engine=None):
     level = logger.level
     logger.setLevel(logging.INFO)
     try:
-        results = run_suite(load_suite(path, [], plugins), plugins, tmp_path / out, engine=engine)
+        results = run_suite(load_suite(path, [], plugins), plugins, tmp_path / out, **options)
     finally:
         logger.removeHandler(recorder)
         logger.setLevel(level)
@@ -135,6 +136,32 @@ def test_weights_may_be_the_name_of_an_installed_model(tmp_path, monkeypatch, wr
     assert "ours" in {c.method for c in results.cells}
     with pytest.raises(FusionkitError, match=r"methods\.ours\.weights: .*did you mean 'small'"):
         bench(tmp_path, SUITE.replace("tasks:", "  ours: {weights: smal}\ntasks:"))
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """A suite with the fuser of the method `average` as an exported file."""
+    path = tmp_path / "average.onnx"
+    export_onnx(fk.build("backbone", name="average"), path, ["infrared", "visible"])
+    return SUITE.replace("tasks:", f"  exported: {{weights: {path}}}\ntasks:")
+
+
+def test_an_exported_file_is_a_method(tmp_path, exported):
+    results, _ = bench(tmp_path, exported)
+    scores = {cell.method: cell.result.per_image["MSE"] for cell in results.cells}
+    assert scores["exported"] == pytest.approx(scores["average"], abs=1e-6)
+    # Another file of the same name is another method.
+    export_onnx(
+        fk.build("backbone", name="max"), tmp_path / "average.onnx", ["infrared", "visible"]
+    )
+    results, _ = bench(tmp_path, exported)
+    again = {cell.method: cell.result.per_image["MSE"] for cell in results.cells}
+    assert again["exported"] != scores["exported"]
+
+
+def test_an_exported_file_has_one_precision(tmp_path, exported):
+    with pytest.raises(FusionkitError, match=r"methods\.exported\.weights: .*bf16"):
+        bench(tmp_path, exported, precision="bf16")
 
 
 def test_finished_cells_are_not_computed_again(tmp_path):
