@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -241,20 +242,22 @@ class _FolderWork:
     def run(
         self, job: _FolderJob, pairs: Sequence[PairFiles], out: Path, *, overwrite: bool
     ) -> FusionReport:
-        results: dict[int, Path] = {}
+        # The suffix of each result. Paths would take 300 bytes each, whatever the size of an image.
+        suffixes: list[str | None] = [None] * len(pairs)
         if self._records is not None and not overwrite:
-            found = ((index, self._records.result_of(pair)) for index, pair in enumerate(pairs))
-            results = {index: path for index, path in found if path is not None}
-        skipped = len(results)
+            for index, pair in enumerate(pairs):
+                if (path := self._records.result_of(pair)) is not None:
+                    suffixes[index] = sys.intern(path.suffix)
+        todo = [index for index, suffix in enumerate(suffixes) if suffix is None]
+        skipped = len(pairs) - len(todo)
         if skipped:
             logger.info(
                 f"{many(skipped, 'pair')} of {len(pairs):,} done before and unchanged: skipped "
                 f"(--overwrite fuses them again)"
             )
-        todo = [index for index in range(len(pairs)) if index not in results]
         self._progress.expect(len(todo))
         failures: dict[int, Failure] = {}
-        changes, pixels, started = Changes(), 0, time.perf_counter()
+        changes, fused, pixels, started = Changes(), 0, 0, time.perf_counter()
         # Every worker must see the output folder, and the files of the first pair.
         shared = [out / OWNER] if self._records is not None else []
         shared += [path for index in todo[:1] for path in pairs[index].paths.values()]
@@ -273,7 +276,8 @@ class _FolderWork:
                     else:
                         if self._records is not None:
                             self._records.append(outcome.record)
-                        results[index] = outcome.fused.path
+                        suffixes[index] = sys.intern(outcome.fused.path.suffix)
+                        fused += 1
                         changes.count(outcome.fused)
                         pixels += math.prod(outcome.fused.size)
                     self._progress.step()
@@ -284,14 +288,17 @@ class _FolderWork:
                 write_failures(out, ordered)
             changes.log()
             if todo:
-                self._log_summary(len(results) - skipped, pixels, seconds, out)
+                self._log_summary(fused, pixels, seconds, out)
         for failure in ordered[:10]:
             logger.warning(f"{failure.id} was not fused: {failure.reason}")
         if ordered:
             logger.warning(f"{many(len(ordered), 'pair')} not fused; all are in {out / FAILURES}")
-        return FusionReport(
-            tuple(results[index] for index in sorted(results)), skipped, tuple(ordered)
+        results = tuple(
+            job.output.path(pair, suffix)
+            for pair, suffix in zip(pairs, suffixes, strict=True)
+            if suffix is not None
         )
+        return FusionReport(results, skipped, tuple(ordered))
 
     @staticmethod
     def _log_summary(count: int, pixels: int, seconds: float, out: Path) -> None:

@@ -117,6 +117,10 @@ class OutputFiles:
         """
         make_folder(self.folder)
 
+    def path(self, pair: PairFiles, suffix: str) -> Path:
+        """Return the file of a pair whose name ends in a suffix."""
+        return self._out if self.is_file else self._out / (pair.id + suffix)
+
     def write(self, pair: PairFiles, reference_modality: str, fused: NDArray[Any]) -> Path:
         """Write the fused image of a pair with what the camera wrote beside the reference's pixels.
 
@@ -160,11 +164,9 @@ class OutputFiles:
         return path
 
     def _path_of(self, pair: PairFiles, reference_modality: str) -> Path:
-        path = self._out
-        if not self.is_file:
-            path = self._out / (pair.id + self._suffix_for(pair.paths[reference_modality]))
-            if "/" in pair.id:
-                make_folder(path.parent)
+        path = self.path(pair, self._suffix_for(pair.paths[reference_modality]))
+        if not self.is_file and "/" in pair.id:
+            make_folder(path.parent)
         if path.parent.resolve() / path.name in self._sources:
             raise FusionkitError(f"the output {path} is one of the sources; name another folder")
         return path
