@@ -21,7 +21,7 @@ def content_hash(sample: Sample) -> str:
         >>> content_hash(dark) == content_hash(bright)
         False
     """
-    digest = hashlib.sha256(sample.id.encode())
+    digest = hashlib.sha256(sample.id.encode(errors="surrogateescape"))
     for name, value in (
         *sorted(sample.images.items()),
         ("chroma", sample.chroma),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TextIO
 
+from fusionkit.cli.messages import printable
 from fusionkit.errors import FusionkitError
 
 __all__ = ["run_to_the_end"]
@@ -22,6 +23,19 @@ _REMEDIES = {
     errno.EFBIG: _FULL,
     errno.EIO: "check the disk or terminal that it goes to",
 }
+_BAD_PATH = (
+    errno.EACCES,
+    errno.EIO,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENODEV,
+    errno.ENOTDIR,
+    errno.ENXIO,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ESTALE,
+)
+"""What is wrong with a path that somebody named; no bug leads to it."""
 
 
 class _Interrupted(BaseException):
@@ -68,6 +82,9 @@ def run_to_the_end(command: Callable[[], object]) -> None:
         if isinstance(error, FusionkitError):
             _say(f"error: {error}")
             sys.exit(2)
+        if isinstance(error, OSError) and error.filename and error.errno in _BAD_PATH:
+            _say(f"error: {error.filename} can't be used: {error.strerror}")
+            sys.exit(2)
         raise
     finally:
         signal.signal(signal.SIGINT, before)
@@ -100,6 +117,6 @@ def _silence(stream: TextIO) -> None:
 
 def _say(line: str) -> None:
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
     except OSError:
         _silence(sys.stderr)

@@ -21,6 +21,10 @@ from fusionkit.io.hashes import file_hash
 __all__ = ["ExportedModel", "Port", "last_line"]
 
 
+_ROUNDING = 1e-3
+"""How far results may lie outside [0, 1]."""
+
+
 @dataclass(frozen=True)
 class Port:
     """An input or output of an exported network.
@@ -105,6 +109,9 @@ class ExportedModel(Backbone):
             fused = self._run(images)
             if fused.shape != shape:
                 raise ValueError(f"the result has the shape {fused.shape}")
+            low, high = float(fused.min()), float(fused.max())
+            if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # NaN is neither
+                raise ValueError(f"expected values from 0 to 1, found {low:.3g} to {high:.3g}")
         except Exception as error:
             raise FusionkitError(
                 f"{self._path} can't fuse images of {shape[3]}x{shape[2]} pixels: "

@@ -112,9 +112,8 @@ class Provenance:
         try:
             for modality, path in sorted([*pair.paths.items(), ("", result)]):
                 state = path.stat()
-                digest.update(
-                    f"{modality} {path.absolute()} {state.st_size} {state.st_mtime_ns}\n".encode()
-                )
+                line = f"{modality} {path.absolute()} {state.st_size} {state.st_mtime_ns}\n"
+                digest.update(os.fsencode(line))
         except OSError:
             return "missing"
         return digest.hexdigest()[:32]

@@ -126,7 +126,7 @@ def _find_cause(error: BaseException, temporary: Path) -> OSError | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically.
+    """Write a text file atomically, in UTF-8; what UTF-8 does not have becomes an escape.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +135,7 @@ def write_text(path: Path, text: str) -> None:
         'grey'
     """
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

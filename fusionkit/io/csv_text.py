@@ -15,7 +15,8 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """Return rows as CSV; floats with all digits, None as an empty cell.
 
     A text that a spreadsheet would take for a formula, such as ``=1+1``, gets an apostrophe before
-    it (https://owasp.org/www-community/attacks/CSV_Injection).
+    it (https://owasp.org/www-community/attacks/CSV_Injection). Bytes of a file name that are no
+    UTF-8 are written as escapes.
 
     Example:
         >>> print(csv_text([["image", "EN"], ["=1+1", 6.5], ["-5", -0.5]]), end="")
@@ -26,7 +27,7 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
+    return text.getvalue().encode(errors="backslashreplace").decode()
 
 
 def _cell(value: object) -> str:

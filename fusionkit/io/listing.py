@@ -16,6 +16,9 @@ from fusionkit.io.images import SUFFIXES
 __all__ = ["Listing", "PairFiles", "check_count", "list_pairs", "many", "read_pair_table", "some"]
 
 
+_MOST_MODALITIES = 64
+
+
 @dataclass(frozen=True)
 class PairFiles:
     """The files of one scene. They were found, not opened.
@@ -152,6 +155,8 @@ def read_pair_table(path: Path) -> Listing:
         ['1']
     """
     try:
+        if path.exists() and not path.is_file():  # reading a pipe or device might never end
+            raise FusionkitError(f"expected a table of pairs, found no file at {path}")
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -161,7 +166,11 @@ def read_pair_table(path: Path) -> Listing:
     if len(modalities) < 2 or len(set(header)) < len(header) or "" in header:
         raise FusionkitError(
             f"{path}: expected a first line that names two or more modalities, such as "
-            f"infrared,visible; found {','.join(header) or 'nothing'}"
+            f"infrared,visible; found {some(header) or 'nothing'}"
+        )
+    if len(modalities) > _MOST_MODALITIES:
+        raise FusionkitError(
+            f"{path}: expected at most {_MOST_MODALITIES} modalities, found {len(modalities)}"
         )
     pairs: dict[str, PairFiles] = {}
     for number, row in enumerate(rows[1:], start=2):
@@ -171,8 +180,10 @@ def read_pair_table(path: Path) -> Listing:
         if len(row) != len(header) or not all(cells[name] for name in modalities):
             raise FusionkitError(
                 f"{path}, line {number}: expected {len(header)} values ({', '.join(header)}), "
-                f"found {','.join(row)}"
+                f"found {some(row)}"
             )
+        if any("\0" in cell for cell in row):
+            raise FusionkitError(f"{path}, line {number}: expected names, found a zero byte")
         name = cells.get("id") or Path(cells[modalities[0]]).stem
         where = PurePosixPath(name)
         if where.is_absolute() or ".." in where.parts or name.startswith("."):
@@ -328,11 +339,11 @@ def _walk(folder: Path, recursive: bool, ignored: _Ignored) -> Iterator[Path]:
             continue
         if entry.is_dir(follow_symlinks=False) and recursive:
             yield from _walk(path, recursive, ignored)
-        elif entry.is_dir():
+        elif path.is_dir():  # entry.is_dir() would raise for a link to itself
             ignored.folders.add(path)
         elif path.suffix.lower() not in SUFFIXES:
             ignored.formats[path.suffix.lower() or "without suffix"] += 1
-        elif entry.is_file():
+        elif path.is_file():
             yield path
         else:
             ignored.no_files.append(entry.name)

@@ -71,7 +71,7 @@ def is_video(source: str) -> bool:
         Path(source).suffix.lower() in VIDEO_SUFFIXES
         or "://" in source
         or source.startswith("/dev/video")
-        or is_pattern(source)
+        or (is_pattern(source) and not Path(source).exists())
     )
 
 
@@ -222,6 +222,11 @@ class VideoSource(FrameSource):
         if not container.streams.video:
             container.close()
             raise FusionkitError(f"{self._source}: expected a video, found none in the file")
+        if container.streams.video[0].codec_context is None:
+            container.close()
+            raise FusionkitError(
+                f"{self._source}: this PyAV can't decode its codec; convert it to H.264"
+            )
         container.streams.video[0].thread_type = "AUTO"
         return container
 
@@ -353,9 +358,11 @@ def import_av() -> Any:
 
 
 def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise FusionkitError(f"the video {path} does not exist; check the path")
     try:
+        if not path.exists():
+            raise FusionkitError(f"the video {path} does not exist; check the path")
+        if not path.is_file():  # opening a pipe would wait for a writer
+            raise FusionkitError(f"expected a video, found the folder, pipe or device {path}")
         with path.open("rb"):
             pass
     except OSError as error:

@@ -171,8 +171,14 @@ def _count(loader: Yaml12Loader, node: yaml.Node, counted: dict[int, int | None]
     return total
 
 
+_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
+"""Characters that escapes can name, but no file or name of a file can hold."""
+
+
 def _check_scalar(loader: Yaml12Loader, node: yaml.Node) -> None:
-    """Refuse ``!!int one``."""
+    """Refuse ``!!int one``, and characters that no text holds."""
+    if _NO_TEXT.search(node.value):
+        raise _refusal("expected a text, found a zero byte or half a character", node.start_mark)
     kind, own = (
         node.tag.rpartition(":")[2],
         loader.resolve(yaml.ScalarNode, node.value, (True, False)),

@@ -46,6 +46,16 @@ def test_success_and_a_mistake(capsys):
     assert err == "error: expected two sources\n"
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "loop", "file/below"])
+def test_a_path_that_cannot_be_used_is_one_line(name, tmp_path, capsys):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    assert ending(lambda: (tmp_path / name).read_bytes()) == 2
+    errors = capsys.readouterr().err
+    assert name in errors
+    assert len(errors.splitlines()) == 1
+
+
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run_to_the_end(lambda: 1 / 0)

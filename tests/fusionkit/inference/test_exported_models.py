@@ -181,9 +181,9 @@ def shifted(location: str) -> bytes:
         for name in ("infrared", "visible", "fused")
     }
     nodes = [
-        helper.make_node("Add", ["infrared", "visible"], ["sum"]),
+        helper.make_node("Mul", ["infrared", "visible"], ["product"]),
         helper.make_node("ReduceSum", ["w"], ["shift"], keepdims=1),
-        helper.make_node("Add", ["sum", "shift"], ["fused"]),
+        helper.make_node("Add", ["product", "shift"], ["fused"]),
     ]
     *inputs, output = values.values()
     graph = helper.make_graph(nodes, "g", inputs, [output], [weights])

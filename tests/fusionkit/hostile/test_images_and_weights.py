@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import random
-import resource
 import struct
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,14 +20,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import fusionkit as fk
-from fusionkit.cli import app
-from fusionkit.cli.ending import run_to_the_end
 from fusionkit.io.images import write_image
 
-SECONDS = 10
-GIGABYTES = 2
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
-EXTREME = [0, 1, 0x7F, 0x80, 0xFF]
 
 
 def encoded(format: str, image: np.ndarray, **options: object) -> bytes:
@@ -60,68 +52,12 @@ def whole_images() -> dict[str, bytes]:
     }
 
 
-def damaged(data: bytes, chance: random.Random) -> Iterator[bytes]:
-    """Yield damaged copies of a file, one of each kind."""
-    place = chance.randrange(len(data))
-    yield data[:place]
-    copy = bytearray(data)
-    for _ in range(chance.randint(1, 8)):
-        copy[chance.randrange(len(copy))] = chance.randrange(256)
-    yield bytes(copy)
-    copy = bytearray(data)
-    start = chance.randrange(min(len(copy), 120))
-    copy[start : start + 4] = bytes(chance.choice(EXTREME) for _ in range(4))
-    yield bytes(copy)
-    yield data[:place] + chance.randbytes(chance.randint(1, 64)) + data[place:]
-    yield data[:place] + data[place + chance.randint(1, 64) :]
-
-
 def names() -> list[str]:
     return [
         "a b.png", "ünï.png", "-o.png", "--help.png", "$(touch pwned).png", "`touch pwned`.png",
         "a'b.png", 'a"b.png', "<script>.png", "a;b.png", "=1+1.png", "%s%n.png", "{stem}.png",
         "a\tb.png", "\u202egnp.a", "con.png", "." * 3 + ".png", "n" * 240 + ".png",
     ]  # fmt: skip
-
-
-class Limits:
-    """Checks time and memory of what runs inside."""
-
-    def __enter__(self) -> None:
-        self._start = time.process_time()
-        self._limit = resource.getrlimit(resource.RLIMIT_AS)
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-            pages = int(file.read().split()[0])
-        most = pages * os.sysconf("SC_PAGESIZE") + GIGABYTES * 2**30
-        resource.setrlimit(resource.RLIMIT_AS, (most, self._limit[1]))
-
-    def __exit__(self, *_: object) -> None:
-        resource.setrlimit(resource.RLIMIT_AS, self._limit)
-        assert time.process_time() - self._start < SECONDS
-
-
-def command(*arguments: object) -> int:
-    with Limits(), pytest.raises(SystemExit) as end:
-        run_to_the_end(lambda: app([str(a) for a in arguments]))
-    return int(end.value.code or 0)
-
-
-@pytest.fixture
-def ends_well(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> Callable[..., None]:
-    """Return a check that a command ends in success, or in a message with exit code 2."""
-
-    def check(*arguments: object) -> None:
-        caplog.clear()
-        code = command(*arguments)
-        errors = capsys.readouterr().err + caplog.text
-        assert code in (0, 2), (arguments, errors)
-        assert "Traceback" not in errors
-        if code:
-            assert "error: " in errors or "was not fused: " in errors, errors
-
-    return check
 
 
 @pytest.fixture
@@ -133,15 +69,8 @@ def fuse(ends_well, good: Path, tmp_path: Path) -> Callable[[Path], None]:
     )
 
 
-@pytest.fixture
-def good(tmp_path: Path) -> Path:
-    path = tmp_path / "good.png"
-    write_image(path, NOISE[..., 1])
-    return path
-
-
 @pytest.mark.parametrize("name", whole_images())
-def test_damaged_images(name, fuse, tmp_path):
+def test_damaged_images(name, fuse, damaged, tmp_path):
     data, chance = whole_images()[name], random.Random(name)
     path = tmp_path / name
     copies = [copy for _ in range(5) for copy in damaged(data, chance)]
@@ -239,7 +168,7 @@ def test_damaged_recipes_and_suites(tiny_recipe, tmp_path, ends_well, monkeypatc
         ends_well("bench", path, "tasks.metrics.no_such_key=1")
 
 
-def test_damaged_weights(good, tmp_path, ends_well):
+def test_damaged_weights(good, damaged, tmp_path, ends_well):
     network = fk.build(
         "backbone", name="ufuser", channels=[4, 8], heads=4, modalities=("infrared", "visible")
     )
