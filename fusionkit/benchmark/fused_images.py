@@ -66,15 +66,17 @@ def fuse_scenes(
     # A command that was killed may have left its token beside finished images.
     if all(path.is_file() for path in found) and not (own / TOKEN).exists():
         return FusedImages(scenes, method, paths)
-    make_folder(own)
+    folders = {own, *(path.parent for path in found)}  # names of scenes may have folders
+    for each in folders:
+        make_folder(each)
     with locked(own / ".lock"):  # another command may fuse the same scenes
-        remove_leftovers([own])
+        remove_leftovers(folders)
         missing = [scene for path, scene in found.items() if not path.is_file()]
         try:
             if missing:
                 _fuse(method, scenes.dataset, missing, own, engine)
         finally:
-            remove_leftovers([own])  # the token, and what workers left that died on another node
+            remove_leftovers(folders)  # the token, and what workers left that died on another node
     return FusedImages(scenes, method, paths)
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -276,6 +277,15 @@ class Toy(Dataset):
         return Sample(f"s{index}", images, mask=mask, boxes=boxes)
 
 
+class Sequences(Toy):
+    """Scenes whose names have folders."""
+
+    name = "sequences"
+
+    def __getitem__(self, index):
+        return replace(super().__getitem__(index), id=f"sequence {index}/frame")
+
+
 class Trained(Task):
     """Counts what it is trained on; its score follows from seed and pixels."""
 
@@ -311,9 +321,18 @@ def plugins():
 
     found = load_plugins()
     found.registry.add(Toy, "test")
+    found.registry.add(Sequences, "test")
     found.registry.add(Trained, "test")
     Trained.started = 0
     return found
+
+
+def test_names_of_scenes_may_have_folders(tmp_path, plugins):
+    text = SUITE.replace("{name: scenes, size: 64, train: 4, val: 8}", "{name: sequences}")
+    results, _ = bench(tmp_path, text, plugins=plugins)
+    assert set(results.cells[0].result.per_image["EN"]) == {"sequence 2/frame", "sequence 3/frame"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<img") == 2 * 3
 
 
 def test_a_task_that_trains_runs_once_per_seed(tmp_path, plugins):
