@@ -16,7 +16,16 @@ import torch
 
 from benchmarks.speed.measurement import Row
 
-MEASUREMENTS = ("ufuser", "png", "classic", "metrics", "engine", "growth", "start")
+MEASUREMENTS = (
+    "ufuser",
+    "training",
+    "png",
+    "classic",
+    "metrics",
+    "engine",
+    "growth",
+    "start",
+)
 RESULTS = Path(__file__).parents[1] / "results" / "speed.md"
 HEADER = ("what", "ours", "the peer", "ratio")
 
