@@ -55,5 +55,21 @@ class Dataset(Component, ABC):
         return None
 
     def patches(self, indices: Sequence[int]) -> Sequence[Sample]:
-        """Return the training patches of these scenes, all of one size; by default the scenes."""
-        return [self[index] for index in indices]
+        """Return the training patches of these scenes, all of one size; by default the scenes.
+
+        A patch is read when it is asked for, so that a training on many scenes starts at once.
+        """
+        return _Scenes(self, indices)
+
+
+class _Scenes(Sequence[Sample]):
+    """Whole scenes, read on access."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]):
+        self._dataset, self._indices = dataset, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        return self._dataset[self._indices[index]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -21,11 +22,14 @@ from fusionkit.interfaces import (
     Sensor,
     TransformGroup,
 )
+from fusionkit.io.tensor_store import TensorStore
 from fusionkit.registry.arguments import make_spec
 from fusionkit.registry.components import Registry
 from fusionkit.runs.seeds import StageSeeds
 
-__all__ = ["Datasets", "RunComponents", "build_located"]
+__all__ = ["Datasets", "RunComponents", "StoredPatches", "build_located"]
+
+_NOTHING = torch.empty(0)
 
 Location = tuple[str | int, ...]
 
@@ -82,7 +86,7 @@ class Datasets:
         patches = self.data.patches(self.data.splits()["train"])
         if not patches:
             raise self._loaded.error(("data",), "the data set has no training patches")
-        return patches
+        return StoredPatches(patches)
 
     def _open(self, spec: ComponentSpec, key: str) -> Dataset:
         seeds = StageSeeds(self._loaded.config.seed, "")
@@ -98,6 +102,51 @@ class Datasets:
                 f"(it has: {', '.join(found)}); correct `modalities` or the data",
             )
         return dataset
+
+
+class StoredPatches(Sequence[Sample]):
+    """Training patches that are made once, at their first use.
+
+    Their images are stored, and what else belongs to a patch is not: masks, boxes, chroma.
+
+    Args:
+        patches: What makes them.
+
+    Example:
+        >>> image = torch.zeros(1, 16, 16)
+        >>> made = [Sample("a", {"infrared": image, "visible": image + 1})]
+        >>> patches = StoredPatches(made)
+        >>> [patches[0].images["visible"].max().item() for _ in range(2)]
+        [1.0, 1.0]
+    """
+
+    def __init__(self, patches: Sequence[Sample]):
+        self._patches = patches
+        self._images = TensorStore(len(patches))
+        self._rest: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self._patches)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        """Return a patch; IndexError past the end.
+
+        Raises:
+            FusionkitError: if it has another size than the first one that was used.
+        """
+        index = range(len(self))[index]
+        if index not in self._images:
+            patch = self._patches[index]
+            try:
+                self._images.put(index, torch.stack(list(patch.images.values())))
+            except ValueError as error:
+                raise FusionkitError(f"patch of {patch.id}: {error}") from None
+            self._rest[index] = Sample(
+                patch.id, dict.fromkeys(patch.images, _NOTHING), crop=patch.crop, bits=patch.bits
+            )
+        rest = self._rest[index]
+        images = self._images.get(index)
+        return replace(rest, images=dict(zip(rest.images, images, strict=True)))
 
 
 class RunComponents:

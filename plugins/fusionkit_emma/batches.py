@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Backbone, BatchShare, RunContext, Sample
+from fusionkit.io.tensor_store import TensorStore
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Batch:
 
 
 class TaughtPatches(Dataset[tuple[Tensor, str]]):
-    """Patches as (modalities + teachers, h, w) tensors; each stays in memory after its use.
+    """Patches as (modalities + teachers, h, w) tensors; what the teachers made of one is kept.
 
     An item is the tensor and the identifier of its sample.
     """
@@ -42,19 +43,21 @@ class TaughtPatches(Dataset[tuple[Tensor, str]]):
         self.patches = patches
         self.modalities = tuple(modalities)
         self.teachers = list(teachers)
-        self._made: dict[int, Tensor] = {}
+        self._taught = TensorStore(len(patches))
 
     def __len__(self) -> int:
         return len(self.patches)
 
     def __getitem__(self, index: int) -> tuple[Tensor, str]:
         sample = self.patches[index]
-        if index not in self._made:
-            images = [sample.images[name] for name in self.modalities]
-            images += [teacher.fuse(sample).cpu() for teacher in self.teachers]
-            self._made[index] = torch.cat(images)
+        images = [sample.images[name] for name in self.modalities]
+        if self.teachers:
+            if index not in self._taught:
+                made = [teacher.fuse(sample).cpu() for teacher in self.teachers]
+                self._taught.put(index, torch.cat(made))
+            images.append(self._taught.get(index))
         name = sample.id if sample.crop is None else f"{sample.id} at {sample.crop}"
-        return self._made[index], name
+        return torch.cat(images), name
 
 
 class RandomOrder(Sampler[int]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -378,3 +379,22 @@ def test_mixed_precision_trains(run):
     weights = load_file(weights_file(result.folder, "backbone"))
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     assert all(tensor.dtype == torch.float32 for tensor in weights.values())
+
+
+def test_a_training_on_many_scenes_starts_at_once_and_makes_each_once(run, plugins, monkeypatch):
+    made: Counter[int] = Counter()
+    scenes = type(fk.build("dataset", name="scenes", size=48, train=1, val=0))
+    render = scenes.__getitem__
+
+    def counted(self, index: int):
+        made[index] += 1
+        return render(self, index)
+
+    monkeypatch.setattr(scenes, "__getitem__", counted)
+    result = run("stages=[{name: train-sensors, epochs: 3}, {name: train-backbone, epochs: 1}]")
+    assert [made[index] for index in range(1, 6)] == [1] * 5
+    many = load_config(result.folder / "config.yaml", ["data.train=1000000"], plugins)
+    made.clear()
+    Run(result.folder, many, plugins).check_components()
+    assert Run(result.folder, many, plugins).datasets.patches[999_999].id.endswith("-999999")
+    assert made.total() < 5
