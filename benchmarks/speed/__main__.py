@@ -56,7 +56,7 @@ def table(rows: list[Row]) -> str:
 def page(size: str, sections: list[str]) -> str:
     about = (
         f"`python -m benchmarks.speed --size {size}` wrote this page. One thread; ours and the\n"
-        f"peer take turns in one run, and the best time counts. Above 1, we are better.\n"
+        f"peer take turns in one run, and medians count. Above 1, we are better.\n"
         f"PyTorch {torch.__version__}, {platform.machine()}, "
         f"{torch.backends.cpu.get_cpu_capability()}.\n"
     )

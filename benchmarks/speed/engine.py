@@ -102,7 +102,7 @@ def _sizes(model: Backbone, size: Size, folder: Path) -> list[Row]:
         place = folder / f"{width}x{height}"
         write_pair(place, "pair", (height, width))
         works[height, width] = partial(fuse, model, place, place / "fused.png")
-    seconds = time_in_turn(works, rounds=2)
+    seconds = time_in_turn(works, rounds=3)
     per_megapixel = {size: taken / math.prod(size) * 1e6 for size, taken in seconds.items()}
     reference = SIDES[size][1]
     peer = f"{reference[1]}x{reference[0]}"
@@ -156,7 +156,7 @@ def _folder(name: str, model: Backbone, pairs: int, folder: Path) -> Row:
         with on_cores(count):
             fuse(model, place, place / f"out-{count}")
 
-    seconds = time_in_turn({"all": lambda: work(cores()), "one": lambda: work(1)}, rounds=2)
+    seconds = time_in_turn({"all": lambda: work(cores()), "one": lambda: work(1)}, rounds=3)
     rates = {name: pairs / taken for name, taken in seconds.items()}
     what = f"{name}, folder of {pairs} pairs of 320x240 on {cores()} cores"
     return Row(what, rates["all"], "images/s", "one core", rates["one"], True)
@@ -187,7 +187,7 @@ def _video(fuser: Backbone, frames: int, folder: Path) -> Row:
         "fused": lambda: fuse_video(fuser, sources, folder / "fused.mp4"),
         "copied": copy,
     }
-    seconds = time_in_turn(functions, rounds=2)
+    seconds = time_in_turn(functions, rounds=3)
     rates = {name: frames / taken for name, taken in seconds.items()}
     what = f"{CLASSIC}, video of 640x480 on {cores()} cores"
     peer = "decoding both and encoding one"

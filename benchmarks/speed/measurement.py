@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 import time
@@ -53,20 +54,20 @@ class Row:
 def time_in_turn(
     functions: Mapping[Key, Callable[[], object]], rounds: int = 5
 ) -> dict[Key, float]:
-    """Return the shortest time of each function in seconds; they take turns.
+    """Return the median time of each function in seconds; they take turns.
 
     The first call of each is a warm-up and does not count. Turns keep the ratios fair on a machine
-    with other work, and the shortest time is the one that other work disturbed least.
+    with other work, and a single disturbed call does not change the median.
     """
-    best = dict.fromkeys(functions, float("inf"))
+    found: dict[Key, list[float]] = {name: [] for name in functions}
     for function in functions.values():
         function()
     for _ in range(rounds):
         for name, function in functions.items():
             start = time.perf_counter()
             function()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
+            found[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
 
 
 def peak_memory(code: str) -> float:

@@ -49,7 +49,7 @@ def _pair(network: UFuser, size: tuple[int, int]) -> Images:
 def _compare(network: UFuser, fast: torch.nn.Module, size: tuple[int, int]) -> list[Row]:
     pair, pixels = _pair(network, size), size[0] * size[1] / 1e6
     forms = {"fast": lambda: fast(pair), "plain": lambda: network(pair)}
-    seconds = time_in_turn(forms, rounds=5 if pixels < 1 else 1)
+    seconds = time_in_turn(forms, rounds=5 if pixels < 1 else 3)
     what = f"fuse {size[1]}x{size[0]}, per megapixel"
     return [Row(what, seconds["fast"] / pixels, "s", PLAIN, seconds["plain"] / pixels)]
 
@@ -63,7 +63,7 @@ def _odd(network: UFuser, size: tuple[int, int]) -> Row:
         "fast": lambda: fast.fuse(sample),
         "official": lambda: [network(pair) for _ in range(4)],
     }
-    seconds = time_in_turn(functions, rounds=2)
+    seconds = time_in_turn(functions, rounds=3)
     peer = "four passes of the plain form, as the official script"
     return Row(f"fuse {width}x{height}", seconds["fast"], "s", peer, seconds["official"])
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fusionkit.interfaces import Backbone, Images
 from fusionkit_classic.pointwise import stack
-from fusionkit_classic.strips import in_strips, padded, wins
+from fusionkit_classic.strips import in_strips, leads, padded, wins
 
 _GAUSSIAN = tuple(math.exp((25 - k * k) / 50) for k in range(-5, 6))
 _STRIP = 2**17
@@ -205,7 +205,7 @@ def _most_salient_rows(x: Tensor, top: int, bottom: int) -> Tensor:
         centre = around[..., 1:-1, 1:-1]
         laplacian = around[..., :-2, 1:-1] + around[..., 2:, 1:-1]
         laplacian.add_(around[..., 1:-1, :-2]).add_(around[..., 1:-1, 2:]).sub_(centre, alpha=4)
-        found = wins(laplacian.abs_(), top - first, bottom - first, _GAUSSIAN)
+        found = wins(leads(laplacian.abs_(), top - first, bottom - first, _GAUSSIAN))
         chosen = [torch.ones_like(x[0, ..., top:bottom, :])]
         for win in found:
             chosen = [*(other * (1 - win) for other in chosen), win]

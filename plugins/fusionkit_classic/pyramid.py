@@ -11,8 +11,9 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.interfaces import Backbone, Images
+from fusionkit_classic.matrices import SHORTEST, fuse_small, is_small, recompose_small
 from fusionkit_classic.pointwise import stack
-from fusionkit_classic.strips import in_strips, padded, smooth, wins
+from fusionkit_classic.strips import in_strips, leads, most_active, padded, smooth
 
 _BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
 
@@ -78,9 +79,10 @@ def fuse_details(
         ([(32, 48), (16, 24)], (2, 1, 8, 12))
     """
     details = []
-    for _ in range(levels):
-        if min(x.shape[-2:]) < 8:
-            break
+    while len(details) < levels and min(x.shape[-2:]) >= SHORTEST:
+        if is_small(x):
+            small, bases = fuse_small(x, levels - len(details))
+            return details + small, bases
         coarse = downsample(x)
         details.append(in_strips(partial(_fused_rows, x, coarse), x))
         x = coarse
@@ -97,8 +99,9 @@ def recompose(details: list[Tensor], base: Tensor) -> Tensor:
         >>> torch.allclose(recompose(details, bases[0]), x[0], atol=1e-6)
         True
     """
-    x = base
-    for level in reversed(details):
+    large = next((k for k, level in enumerate(details) if is_small(level)), len(details))
+    x = recompose_small(details[large:], base) if details[large:] else base
+    for level in reversed(details[:large]):
         x = in_strips(partial(_add_upsampled_rows, level, x, 1), level)
     return x
 
@@ -132,12 +135,8 @@ def _fused_rows(x: Tensor, coarse: Tensor, top: int, bottom: int) -> Tensor:
     height = x.shape[-2]
     first, last = max(0, top - 2), min(bottom + 2, height)
     level = _add_upsampled_rows(x, coarse, -1, first, last)
-    value, *others = level[..., top - first : bottom - first, :]
-    found = wins(level.detach().abs(), top - first, bottom - first, _BINOMIAL)
-    for other, win in zip(others, found, strict=True):
-        # torch.where branches at every pixel, which is ten times slower on a CPU.
-        value = torch.lerp(value, other, win)
-    return value
+    values = level[..., top - first : bottom - first, :].unbind()
+    return most_active(values, leads(level.detach().abs(), top - first, bottom - first, _BINOMIAL))
 
 
 def _add_upsampled_rows(x: Tensor, coarse: Tensor, sign: int, top: int, bottom: int) -> Tensor:

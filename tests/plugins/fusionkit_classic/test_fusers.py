@@ -13,7 +13,7 @@ import fusionkit as fk
 from fusionkit.errors import FusionkitError
 from fusionkit.functional import metrics
 from fusionkit.interfaces import Sample
-from fusionkit_classic import guided, pyramid, saliency, strips, wavelet
+from fusionkit_classic import guided, matrices, pyramid, saliency, strips, wavelet
 
 FUSERS = ["average", "max", "laplacian-pyramid", "wavelet", "guided-filter", "saliency"]
 
@@ -86,9 +86,11 @@ def binomial(image):
     return cv2.sepFilter2D(image, -1, taps, taps, borderType=cv2.BORDER_REFLECT_101)
 
 
+@pytest.mark.parametrize("longest", [0, matrices.LONGEST])
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("size", [(64, 48), (61, 83)])
-def test_laplacian_pyramid_matches_a_program_of_opencv(count, size):
+def test_laplacian_pyramid_matches_a_program_of_opencv(longest, count, size, monkeypatch):
+    monkeypatch.setattr(matrices, "LONGEST", longest)
     # In double precision, so that no two activities are equal but for rounding.
     sources = {name: x.double() for name, x in random_images(1, 1, *size, count=count).items()}
     levels, details = [x[0, 0].numpy() for x in sources.values()], []
@@ -114,7 +116,32 @@ def expand(image, shape):
     return 4 * binomial(spread)[2 : 2 + shape[0], 2 : 2 + shape[1]]
 
 
+@pytest.mark.parametrize("size", [(16, 16), (7, 90), (100, 145), (143, 160)])
+def test_products_with_matrices_give_what_shifted_sums_give(size, monkeypatch):
+    x = torch.stack(list(random_images(2, 1, *size, count=3).values())).squeeze(2).double()
+    details, bases = pyramid.fuse_details(x, 4)
+    monkeypatch.setattr(matrices, "LONGEST", 0)
+    expected, expected_bases = pyramid.fuse_details(x, 4)
+    assert len(details) == len(expected)
+    for level, other in zip([*details, bases], [*expected, expected_bases], strict=True):
+        assert torch.allclose(level, other, atol=1e-12)
+
+
+def test_small_images_are_fused_in_training_after_inference_and_under_autocast():
+    fuser = fk.build("backbone", name="laplacian-pyramid")
+    sources = random_images(2, 1, 40, 56)
+    with torch.inference_mode():
+        expected = fuser(sources)
+    for x in sources.values():
+        x.requires_grad_()
+    fuser(sources).sum().backward()
+    assert all(x.grad is not None and torch.isfinite(x.grad).all() for x in sources.values())
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(fuser(sources), expected, atol=1e-6)
+
+
 def test_strips_leave_no_trace(monkeypatch):
+    monkeypatch.setattr(matrices, "LONGEST", 0)
     sources = random_images(2, 1, 131, 47, count=3)
     fusers = [
         fk.build("backbone", name="laplacian-pyramid"),
