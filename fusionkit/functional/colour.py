@@ -94,10 +94,10 @@ def join_chroma(
     blue = (2 - 2 * _BLUE) * cb
     green = -(_RED * red + _BLUE * blue) / _GREEN
     offsets = torch.cat((red, green, blue), dim=-3)
-    room = torch.where(offsets > 0, 1 - luma, luma)
-    # A channel with offset 0 always fits; without this test it would give 0 / 0.
-    fits = torch.where(offsets.abs() > room, room / offsets.abs().clamp_min(1e-12), 1.0)
-    scale = fits.amin(dim=-3, keepdim=True)
+    # How many times too large the offsets are for the room above and below the luminance.
+    above = offsets.amax(dim=-3, keepdim=True) / (1 - luma).clamp_min(1e-12)
+    below = offsets.amin(dim=-3, keepdim=True) / -luma.clamp_min(1e-12)
+    scale = 1 / torch.maximum(above, below).clamp_min(1)
     return (luma + scale * offsets).clamp(0, 1)
 
 

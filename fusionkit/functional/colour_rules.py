@@ -77,13 +77,15 @@ def restore_colour(
     # Greys and pixels that become darker are the same by both rules.
     has_colour = (chroma - 0.5).abs().amax(-3) > _NEUTRAL
     chosen = has_colour & (luma > source_luma).squeeze(-3)
-    old, new, gain = (_pixels(x, chosen) for x in (source_luma, luma, gain))
-    source = _pixels(join_chroma(source_luma, chroma), chosen)
-    wanted = new + gain * (source - old)
-    size = _CHUNK if luma.is_cpu else max(1, new.shape[1])
-    chunks = zip(source.split(size, 1), new.split(size, 1), wanted.split(size, 1), strict=True)
-    rgb.movedim(-3, 0)[:, chosen] = torch.cat([_keep_hue(*chunk) for chunk in chunks], dim=1)
-    return rgb
+    places = chosen.flatten().nonzero().squeeze(1)
+    flat = [_flat(x) for x in (join_chroma(source_luma, chroma), source_luma, luma, gain)]
+    found = [
+        _keep_hue(*(x.index_select(1, part) for x in flat)) for part in places.split(_chunk(luma))
+    ]
+    pixels = _flat(rgb)
+    if found:
+        pixels = pixels.index_copy(1, places, torch.cat(found, dim=1))
+    return pixels.view(3, *chosen.shape).movedim(0, -3)
 
 
 def _chroma_gain(
@@ -105,31 +107,41 @@ def _chroma_gain(
     return torch.where(luma > source_luma, brighter, darker)
 
 
-def _pixels(image: Tensor, chosen: Tensor) -> Tensor:
-    """Return (c, n) values of the chosen pixels of (..., c, h, w)."""
-    return image.movedim(-3, 0)[:, chosen]
+def _flat(image: Float[Tensor, "*b c h w"]) -> Float[Tensor, "c n"]:
+    return image.movedim(-3, 0).flatten(1)
+
+
+def _chunk(luma: Tensor) -> int:
+    return _CHUNK if luma.is_cpu else max(1, luma.numel())
 
 
 def _keep_hue(
-    source: Float[Tensor, "3 n"], luma: Float[Tensor, "1 n"], wanted: Float[Tensor, "3 n"]
+    source: Float[Tensor, "3 n"],
+    source_luma: Float[Tensor, "1 n"],
+    luma: Float[Tensor, "1 n"],
+    gain: Float[Tensor, "1 n"],
 ) -> Float[Tensor, "3 n"]:
-    """Return RGB with the hue of ``source`` and the saturation of ``wanted``, as far as it fits.
+    """Return RGB with the hue of ``source`` and its saturation times ``gain``, as far as it fits.
 
     Scaling light changes neither hue nor saturation (chroma through lightness) of OKLab, so all
     colours are compared at the scale where their largest channel is 1.
 
     Args:
         source: RGB in [0, 1].
+        source_luma: Luminance of ``source``.
         luma: Luminance of the result.
-        wanted: RGB with luminance ``luma``; channels may exceed 1.
+        gain: Factor of Cb and Cr; the channels may then exceed 1.
     """
     hue, _ = _hue_and_saturation(source)
-    _, most = _hue_and_saturation(wanted)
+    _, most = _hue_and_saturation(luma + gain * (source - source_luma))
     # The more saturated the brightest colour of a hue is, the darker it is. Where it would be
     # darker than the result, find the saturation at which both are equal.
-    over = (_luminance(_brightest(hue, most)) < luma).squeeze(0)
-    most[:, over] = _find_saturation(hue[:, over], luma[:, over], most[:, over])
     bright = _brightest(hue, most)
+    over = (_luminance(bright) < luma).flatten().nonzero().squeeze(1)
+    if len(over):
+        sub_hue, sub_luma, high = (x.index_select(1, over) for x in (hue, luma, most))
+        fitting = _brightest(sub_hue, _find_saturation(sub_hue, sub_luma, high))
+        bright = bright.index_copy(1, over, fitting)
     # Scaling sRGB values instead of light is the same but for the darkest colours.
     rgb = bright * (luma / _luminance(bright).clamp_min(1e-6))
     # The saturation is found but for a small rest, which can leave a channel just above 1.
@@ -156,11 +168,11 @@ def _find_saturation(
     for _ in range(_STEPS):
         middle = (low * below - high * above) / (below - above)
         found = _luminance(_brightest(hue, middle)) - luma
-        bright = found >= 0
-        low, high = torch.where(bright, middle, low), torch.where(bright, high, middle)
+        bright = found.detach().ge(0).to(found.dtype)  # torch.where is slow on a CPU
+        low, high = torch.lerp(low, middle, bright), torch.lerp(middle, high, bright)
         above, below = (
-            torch.where(bright, found, above / 2),
-            torch.where(bright, below / 2, found),
+            torch.lerp(above / 2, found, bright),
+            torch.lerp(found, below / 2, bright),
         )
     return middle
 

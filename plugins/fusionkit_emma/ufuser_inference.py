@@ -96,11 +96,15 @@ class UFuserInference(Backbone):
     def with_statistics_of(self, sources: Images) -> UFuserInference:
         """Return a copy whose attention is that of the given images, whatever it fuses.
 
-        Without it, attention sees the whole image, so that tiles would not fit together.
+        Without it, attention sees the whole image, so that tiles would not fit together. With one
+        channel per head it does not depend on the image, and nothing is copied.
 
         Args:
             sources: One image, or a batch of equally large parts of it, which are pooled.
         """
+        parts = [part for part in self.modules() if isinstance(part, _Global)]
+        if not any(part.depends_on_the_image(fix=True) for part in parts):
+            return self
         fixed = copy.deepcopy(self)
         with torch.no_grad():
             fixed._fuse(ordered_sources(self, sources), True)

@@ -187,3 +187,14 @@ def test_every_device_and_precision_gives_the_same_colours(rule, device, cube):
     assert found.device.type == device
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.cpu(), fine.float(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("rule", COLOUR_RULES)
+def test_gradients_reach_the_fused_luminance(rule):
+    rgb = torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(6))
+    luma, chroma = split(rgb)
+    fused = (0.1 + 0.8 * luma.flip(-1)).requires_grad_()
+    restore_colour(fused, chroma, luma, rule)[:, 1].sum().backward()
+    assert fused.grad is not None
+    assert torch.isfinite(fused.grad).all()
+    assert (fused.grad != 0).float().mean() > 0.9

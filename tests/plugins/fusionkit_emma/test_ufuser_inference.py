@@ -141,6 +141,11 @@ def test_fixed_statistics_of_the_image_itself_change_nothing(strips):
     assert gap(network, fixed.with_statistics_of(other), other) < 1e-12
 
 
+def test_no_statistics_are_taken_where_attention_does_not_depend_on_the_image():
+    network = make_network(channels=(8, 8), heads=8).inference_form()
+    assert network.with_statistics_of({}) is network
+
+
 def test_with_fixed_statistics_distant_pixels_do_not_matter():
     """Parts of an image with a wide enough margin are the parts of the fused image."""
     network = make_network(channels=(4, 8), heads=2)
