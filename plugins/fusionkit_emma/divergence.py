@@ -59,7 +59,9 @@ class FiniteGuard:
             return problem
         weights = list(self._parameters.values())
         gradients = [] if gradient_norm is not None else [p.grad for p in weights]
-        norms = _largest([*weights, *(g for g in gradients if g is not None)])
+        # Norms are quick, and not finite if an element is not; huge finite elements may overflow,
+        # so every element is looked at before something is reported.
+        norms = _norms([*weights, *(g for g in gradients if g is not None)])
         if gradient_norm is not None:
             norms.append(gradient_norm.to(norms[0]))
         if bool(torch.stack(norms).isfinite().all()):
@@ -94,10 +96,11 @@ def infinite_losses(losses: Mapping[str, float]) -> str | None:
     return ", ".join(f"{name} became {value}" for name, value in terms.items()) or None
 
 
-def _largest(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the largest absolute value of each tensor; NaN if it holds one."""
+def _norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the Euclidean norm of each tensor; NaN or infinite if an element is."""
     found = [tensor.detach() for tensor in tensors]
-    return list(torch._foreach_norm(found, ord=math.inf))  # pyright: ignore[reportPrivateImportUsage]
+    # The largest absolute value could not overflow, but takes ten times as long on a CPU.
+    return list(torch._foreach_norm(found))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _first_problem(what: str, tensors: Mapping[str, Tensor]) -> str | None:

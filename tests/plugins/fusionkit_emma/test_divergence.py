@@ -18,6 +18,7 @@ from fusionkit.config.run_config import load_config
 from fusionkit.errors import FusionkitError
 from fusionkit.registry.plugins import load_plugins
 from fusionkit.runs.pipeline import run_pipeline
+from fusionkit_emma.divergence import FiniteGuard
 from fusionkit_emma.ufuser import UFuser
 from fusionkit_emma.unet import UNet
 
@@ -295,3 +296,19 @@ def test_absurd_numbers_end_in_a_sentence(train, tmp_path, override):
         train(tmp_path, override)
     for tensors in weights(tmp_path).values():
         assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("part", ["weight", "gradient"])
+def test_one_bad_number_among_huge_ones_is_found_and_no_other(part, value):
+    layer = nn.Linear(64, 64)
+    layer.weight.grad = torch.full((64, 64), -1e30)
+    nn.init.constant_(layer.weight, 1e30)  # their squares are infinite in float32
+    guard = FiniteGuard({"layer": layer})
+    assert guard.find_problem({"loss": 0.5}) is None
+    spoilt = layer.weight.detach() if part == "weight" else layer.weight.grad
+    spoilt[5, 7] = value
+    problem = guard.find_problem({"loss": 0.5})
+    assert problem is not None
+    assert f"the {part} " in problem or f"the {part} of " in problem
+    assert str(value) in problem
