@@ -8,7 +8,6 @@ have the same weights, sources and shifts; the recipe's step has the settings of
 from __future__ import annotations
 
 import argparse
-import copy
 from collections.abc import Callable
 
 import torch
@@ -20,7 +19,7 @@ from benchmarks.speed import official_step
 from benchmarks.speed.measurement import Row, Size, time_in_turn
 from fusionkit.interfaces import Loss, TransformGroup
 from fusionkit_emma.losses import Equivariance, Sensing
-from fusionkit_emma.objective import Objective
+from fusionkit_emma.objective import Objective, freeze
 from fusionkit_emma.transforms import Reflect, Rotate, Shift
 from fusionkit_emma.ufuser import UFuser
 from fusionkit_emma.unet import UNet
@@ -52,6 +51,7 @@ class Steps:
         torch.manual_seed(0)
         batch, height, width_of_image = shape
         self.ours = UFuser(channels=channels).to(dtype).train()
+        self.form = self.ours.training_form()
         self.plain = official_step.PlainUFuser(channels).to(dtype).train()
         self.plain.load_state_dict(self.ours.state_dict())
         self.sensors = [_sensor(width, dtype) for _ in MODALITIES]
@@ -65,8 +65,8 @@ class Steps:
 
     def our_loss(self) -> Tensor:
         """Return our objective."""
-        fused = self.ours(self.sources)
-        terms = self.objective.terms(self.sources, fused, self.ours, _seeded())
+        fused = self.form(self.sources)
+        terms = self.objective.terms(self.sources, fused, self.form, _seeded())
         return sum((t.weight * t.value for t in terms), start=fused.new_zeros(()))
 
     def official_loss(self) -> Tensor:
@@ -94,7 +94,7 @@ def _sensor(width: int, dtype: torch.dtype) -> UNet:
 
 
 def _objective(sensors: list[UNet], recipe: bool) -> Objective:
-    copies = [copy.deepcopy(sensor).requires_grad_(False) for sensor in sensors]
+    copies = [freeze(sensor) for sensor in sensors]
     losses: list[tuple[str, Loss, float]] = [
         ("sensing", Sensing(noise=0.03 if recipe else 0.0), 1.0),
         (
@@ -184,8 +184,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=15)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    shape = (1, arguments.side, arguments.side)
-    steps = {recipe: Steps(arguments.width, shape, recipe=recipe) for recipe in (False, True)}
+    side = arguments.side
+    steps = {
+        recipe: Steps(arguments.width, (4 if recipe else 1, side, side), recipe=recipe)
+        for recipe in (False, True)
+    }
     functions = {
         "official step": steps[False].official_step,
         "our step, equal mathematics": steps[False].our_step,

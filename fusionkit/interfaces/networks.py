@@ -77,6 +77,14 @@ class Backbone(Component, nn.Module, ABC):
         """
         return self
 
+    def training_form(self) -> Backbone:
+        """Return a network with equal results and gradients that trains faster; by default itself.
+
+        It keeps the weights of this network instead of copying them, so that a step of the
+        optimizer changes both. Every weight that can be trained must get a gradient, if only zeros.
+        """
+        return self
+
     def with_statistics_of(self, sources: Images) -> Backbone:
         """Return the backbone with what it measures of whole images fixed to that of ``sources``.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Generator, Tensor
 
+from fusionkit.inference.inference_form import fold_batch_norms
 from fusionkit.interfaces import (
     Backbone,
     BatchShare,
@@ -80,7 +82,21 @@ def build_objective(run: RunContext) -> Objective:
         label = f"{loss.name}-{same + 1}" if same else loss.name
         losses.append((label, loss.to(run.fabric.device), weight))
     sensors = {
-        modality: sensor.eval().requires_grad_(False).to(run.fabric.device)
+        modality: freeze(sensor).to(run.fabric.device)
         for modality, sensor in run.current_sensors().items()
     }
     return Objective(losses, sensors, run.components.build_transforms())
+
+
+def freeze(sensor: Sensor) -> Sensor:
+    """Return a copy of a trained sensor that gradients pass through, as fast as they can.
+
+    Batch norms of averages are part of the convolutions in front of them, and the weights need no
+    gradient.
+
+    Example:
+        >>> from fusionkit_emma.unet import UNet
+        >>> any(weight.requires_grad for weight in freeze(UNet(width=4)).parameters())
+        False
+    """
+    return fold_batch_norms(sensor).to(memory_format=torch.channels_last)

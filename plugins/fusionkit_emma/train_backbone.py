@@ -183,7 +183,8 @@ class TrainBackbone(Stage):
 
         optimizer = build_optimizer(backbone.parameters(), self.optimizer)
         scheduler = build_scheduler(optimizer, lambda step: self._rate_at(step, len(batches)))
-        module, optimizer = fabric.setup(share_batch_norms(backbone, fabric), optimizer)
+        form = share_batch_norms(backbone, fabric).training_form()
+        module, optimizer = fabric.setup(form, optimizer)
         parts = {"backbone": backbone, "optimizer": optimizer, "scheduler": scheduler}
         average, averaged = None, backbone
         if self.average.decay:

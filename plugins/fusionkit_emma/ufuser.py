@@ -14,6 +14,7 @@ from fusionkit.interfaces import Backbone, Images, Modalities, check_modalities,
 from fusionkit_emma.initialization import init_as_average
 from fusionkit_emma.restormer import RestormerCNNBlock, conv3, run
 from fusionkit_emma.ufuser_inference import UFuserInference
+from fusionkit_emma.ufuser_training import UFuserTraining
 
 Channels = Annotated[tuple[int, ...], Field(min_length=2, max_length=6)]
 Branches = Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
@@ -123,6 +124,10 @@ class UFuser(Backbone):
     def inference_form(self) -> UFuserInference:
         """Return the same network in a faster form; see ``ufuser_inference.py``."""
         return UFuserInference(self, self.scales, self.letters)
+
+    def training_form(self) -> UFuserTraining:
+        """Return this network in a form that trains faster; see ``ufuser_training.py``."""
+        return UFuserTraining(self)
 
     def with_statistics_of(self, sources: Images) -> UFuserInference:
         """Return the faster form with the attention of ``sources``."""
