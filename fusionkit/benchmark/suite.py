@@ -235,7 +235,7 @@ def load_suite(path: Path, overrides: Sequence[str], plugins: Plugins) -> Loaded
     chosen = [o for o in overrides if o.startswith("size=")]
     size = chosen[-1].removeprefix("size=") if chosen else document.values.get("size")
     document.values.pop("size", None)
-    if size is not None and size not in sizes:
+    if size is not None and (not isinstance(size, str) or size not in sizes):
         raise FusionkitError(
             f"{document.where(('sizes',))}: size: there is no size {size!r} "
             f"(there are: {', '.join(map(str, sizes)) or 'none'})" + nearest(str(size), sizes)

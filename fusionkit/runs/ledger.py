@@ -134,7 +134,7 @@ def _read(path: Path, parse: Callable[[Any], T]) -> T | None:
     """Return what a file holds, or would hold if it does not exist; None if it is damaged."""
     try:
         return parse(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -75,11 +75,12 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     """Return an entry, or None for a damaged line."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(entry, dict):
         return None
-    whole = isinstance(entry.get("stage"), str) and isinstance(entry.get("step"), int)
+    step = entry.get("step")
+    whole = isinstance(entry.get("stage"), str) and isinstance(step, int) and abs(step) < 1 << 63
     return entry if whole else None
 
 

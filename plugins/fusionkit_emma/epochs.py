@@ -122,11 +122,7 @@ def training_epochs(
         FusionkitError: if a loss, a gradient, a weight or another part of the state is NaN or
             infinite.
     """
-    done = 0
-    if (saved := run.checkpoints.load_progress()) is not None:
-        for name, part in parts.items():
-            part.load_state_dict(saved[name])
-        done = saved["epochs"]
+    done = _resume(run, parts, epochs)
     guard = FiniteGuard(
         {
             name: part
@@ -153,6 +149,30 @@ def training_epochs(
             if run.is_first:
                 run.checkpoints.save_progress({**states, "epochs": number + 1})
             run.fabric.barrier()
+
+
+def _resume(run: RunContext, parts: Mapping[str, Stateful], epochs: int) -> int:
+    """Load the state of an interrupted training; return the number of its finished epochs.
+
+    Raises:
+        FusionkitError: if it is the state of another training, or a damaged one.
+    """
+    saved = run.checkpoints.load_progress()
+    if saved is None:
+        return 0
+    done = saved.get("epochs")
+    try:
+        if type(done) is not int or not 0 <= done <= epochs:
+            raise ValueError(f"expected 0 to {epochs} epochs, found {done!r}")
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+    except Exception as error:  # networks and optimizers have errors of many kinds
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise FusionkitError(
+            f"{run.checkpoints.progress_file} does not fit the stage {run.stage} ({reason}); "
+            f"delete it to begin the stage again"
+        ) from error
+    return done
 
 
 def _problem_of_any_process(run: RunContext, problem: str | None) -> str | None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from numpy.typing import NDArray
 from pydantic import Field
 
+from fusionkit.errors import FusionkitError
 from fusionkit.functional.colour import join_chroma
 from fusionkit.interfaces import ComponentSpec, RunContext, Sample, Stage
 from fusionkit.io.atomic_write import write_text
@@ -54,17 +55,27 @@ class Report(Stage):
         """Write the page, on the first process."""
         if not run.is_first:
             return
-        metrics = _read_json(run.folder / "metrics.json")
-        config = run.config
+        path, config = run.folder / "metrics.json", run.config
+        try:
+            metrics = _read_json(path)
+            scored_on, scores = _scored_on(run, metrics), _scores(run, metrics)
+            collapse = _collapse(run, metrics)
+        except FusionkitError:
+            raise
+        except Exception as error:  # its values may be of any type and shape
+            raise FusionkitError(
+                f"{path} is damaged ({type(error).__name__}: {str(error)[:200]}); delete it, and "
+                f"add --restart to run the stage again that writes it"
+            ) from error
         report = RunReport(
             name=config.name,
             backbone=config.backbone.name,
             modalities=config.modalities,
             seed=config.seed,
             trained_on=_trained_on(run),
-            scored_on=_scored_on(run, metrics),
-            scores=_scores(run, metrics),
-            collapse=_collapse(run, metrics),
+            scored_on=scored_on,
+            scores=scores,
+            collapse=collapse,
             pairs=self._pairs(run),
             charts=training_charts(run.log.read()),
             configuration=config.to_yaml(),
