@@ -9,7 +9,12 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from pydantic import BaseModel
 
 import fusionkit as fk
@@ -89,3 +94,29 @@ def test_every_public_function_and_class_shows_how_to_use_it():
             if own and does_something(value) and ">>>" not in (inspect.getdoc(value) or ""):
                 missing.add(f"{value.__module__}.{value.__qualname__}")
     assert missing == NO_EXAMPLE.keys()
+
+
+def test_the_lock_file_was_made_from_these_dependencies():
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    lock = tomllib.loads((root / "uv.lock").read_text())["package"]
+    name = project["name"]
+    (locked,) = [package for package in lock if package["name"] == name]
+    known = {
+        (entry["name"], entry.get("marker", ""), SpecifierSet(entry.get("specifier", "")))
+        for entry in locked["metadata"]["requires-dist"]
+    }
+    declared = {"": project["dependencies"]} | {
+        f"extra == '{extra}'": lines for extra, lines in project["optional-dependencies"].items()
+    }
+    wanted = {
+        (canonicalize_name(requirement.name), marker, requirement.specifier)
+        for marker, lines in declared.items()
+        for requirement in map(Requirement, lines)
+        if requirement.name != name  # extras that are made of others are written out in the lock
+    }
+    assert wanted <= known
+    assert {entry[0] for entry in known} == {entry[0] for entry in wanted}
+    versions = {package["name"]: package["version"] for package in lock if package["name"] != name}
+    for package, _, bounds in wanted:
+        assert versions[package] in bounds
