@@ -18,7 +18,7 @@ from fusionkit.cli.ending import run_to_the_end
 from fusionkit.io.images import write_image
 
 SECONDS = 10
-WAITING = 20
+WAITING = 60
 """Seconds after which a command hangs; other work on the machine may slow it."""
 GIGABYTES = 2
 EXTREME = [0, 1, 0x7F, 0x80, 0xFF]
@@ -120,3 +120,13 @@ def good(tmp_path: Path, noise: np.ndarray) -> Path:
 def noise() -> np.ndarray:
     """Return a small image in colour."""
     return np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Let what a test printed be sent to another process, names that are no Unicode included."""
+    report = yield
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report
