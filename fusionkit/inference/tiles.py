@@ -29,13 +29,13 @@ __all__ = ["TiledImage", "choose_tile", "fuse_in_tiles"]
 
 OVERLAP = 96
 """Pixels that neighbouring tiles share, in which one fades into the other."""
-_TILE = 1024
+_TILE = 1280
 """Side of a tile that is chosen automatically."""
 _WHOLE = 6_000_000
 """Images of more pixels are fused in tiles, also where memory is plenty."""
 _BYTES = 600
 """Memory that fusing a whole image takes per pixel, at most, with packaged models."""
-_PART = 512
+_PART = 256
 """Side of the parts of a large image that give its statistics."""
 _PARTS = 12
 """Number of these parts."""

@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from torch.utils.data import DataLoader
 
-import fusionkit_emma.batches
-import fusionkit_standard.fuse
 from fusionkit.config.run_config import load_config
 from fusionkit.io.hashes import file_hash
 from fusionkit.io.images import write_image
@@ -39,6 +35,27 @@ stages:
   - {{name: train-backbone, distill: {{epochs: 1}}, epochs: 1, batch_size: 2, crop: 32,
      augment: true, blend: true, average: {{decay: 0.9}}}}
   - {{name: fuse, baselines: [{{name: average}}]}}
+"""
+
+
+WITH_WORKERS = """\
+import sys
+from functools import partial
+from pathlib import Path
+
+from torch.utils.data import DataLoader
+
+import fusionkit_emma.batches
+import fusionkit_standard.fuse
+from fusionkit.config.run_config import load_config
+from fusionkit.registry.plugins import load_plugins
+from fusionkit.runs.pipeline import run_pipeline
+
+workers, recipe, out = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+fusionkit_emma.batches.DataLoader = partial(DataLoader, num_workers=workers)
+fusionkit_standard.fuse.cores = lambda: 5 * workers
+plugins = load_plugins()
+run_pipeline(load_config(recipe, [], plugins), plugins, out)
 """
 
 
@@ -88,16 +105,14 @@ def expected(recipe, plugins, tmp_path_factory) -> dict[str, str]:
     return results(folder)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_number_of_workers_changes_no_byte(
-    workers, recipe, expected, plugins, tmp_path, monkeypatch
-):
-    """Training reads its data in its own process; other processes would change nothing."""
-    loader = partial(DataLoader, num_workers=workers)
-    monkeypatch.setattr(fusionkit_emma.batches, "DataLoader", loader)
-    monkeypatch.setattr(fusionkit_standard.fuse, "cores", lambda: 5 * workers)
-    run_pipeline(load_config(recipe, [], plugins), plugins, tmp_path / "run")
+def test_the_number_of_workers_changes_no_byte(workers, recipe, expected, tmp_path):
+    """Training reads its data in its own process; other processes would change nothing.
+
+    It runs in a fresh interpreter, because workers are forked, and the test runner has threads.
+    """
+    command = [sys.executable, "-c", WITH_WORKERS, str(workers), str(recipe), str(tmp_path / "run")]
+    subprocess.run(command, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert results(tmp_path / "run") == expected
 
 

@@ -20,6 +20,7 @@ from fusionkit.registry.plugins import load_plugins
 from fusionkit.runs.pipeline import run_pipeline
 from fusionkit_emma.divergence import FiniteGuard
 from fusionkit_emma.ufuser import UFuser
+from fusionkit_emma.ufuser_training import UFuserTraining
 from fusionkit_emma.unet import UNet
 
 # Two steps of the optimizer an epoch: 1 to 4 train the sensors, 5 and 6 distil, 7 to 10 train under
@@ -96,7 +97,8 @@ def fault(kind: str, at: int, value: float = float("nan")) -> Iterator[None]:
     The loss is spoilt through the output of the network, and the gradient at the same place.
     """
     done = 0
-    step, forwards = torch.optim.Adam.step, {cls: cls.forward for cls in (UFuser, UNet)}
+    step = torch.optim.Adam.step
+    forwards = {cls: cls.forward for cls in (UFuserTraining, UNet)}
 
     def spoilt_step(self, *args, **kwargs):
         nonlocal done

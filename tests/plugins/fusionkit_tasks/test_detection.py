@@ -6,6 +6,8 @@ import os
 import random
 import sys
 
+import cv2
+import PIL.Image
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -34,6 +36,20 @@ def note(event, arguments):
 
 sys.addaudithook(note)
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libraries_as_before():
+    """Take back what ultralytics replaces in other libraries when it is imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        for library, names in (
+            (PIL.Image, ("open",)),
+            (torch, ("load", "save")),
+            (cv2, ("imread", "imwrite", "imshow")),
+        ):
+            for name in names:
+                patch.setattr(library, name, getattr(library, name))
+        yield
 
 
 def scenes(count, first=0):
