@@ -51,11 +51,12 @@ from fusionkit.config.run_config import load_config
 from fusionkit.registry.plugins import load_plugins
 from fusionkit.runs.pipeline import run_pipeline
 
-workers, recipe, out = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-fusionkit_emma.batches.DataLoader = partial(DataLoader, num_workers=workers)
-fusionkit_standard.fuse.cores = lambda: 5 * workers
+recipe, out = Path(sys.argv[1]), Path(sys.argv[2])
 plugins = load_plugins()
-run_pipeline(load_config(recipe, [], plugins), plugins, out)
+for workers in (1, 2):
+    fusionkit_emma.batches.DataLoader = partial(DataLoader, num_workers=workers)
+    fusionkit_standard.fuse.cores = lambda: 5 * workers
+    run_pipeline(load_config(recipe, [], plugins), plugins, out / str(workers))
 """
 
 
@@ -105,15 +106,15 @@ def expected(recipe, plugins, tmp_path_factory) -> dict[str, str]:
     return results(folder)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_the_number_of_workers_changes_no_byte(workers, recipe, expected, tmp_path):
+def test_the_number_of_workers_changes_no_byte(recipe, expected, tmp_path):
     """Training reads its data in its own process; other processes would change nothing.
 
     It runs in a fresh interpreter, because workers are forked, and the test runner has threads.
     """
-    command = [sys.executable, "-c", WITH_WORKERS, str(workers), str(recipe), str(tmp_path / "run")]
+    command = [sys.executable, "-c", WITH_WORKERS, str(recipe), str(tmp_path)]
     subprocess.run(command, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert results(tmp_path / "run") == expected
+    for workers in (1, 2):
+        assert results(tmp_path / str(workers)) == expected
 
 
 @pytest.mark.parametrize("recipe", ["scenes"], indirect=True)
