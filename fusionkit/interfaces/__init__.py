@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fusionkit.interfaces.component import Component, ComponentSpec, FromRun, Modalities
-from fusionkit.interfaces.dataset import Dataset
+from fusionkit.interfaces.dataset import Dataset, Patches
 from fusionkit.interfaces.metric import Metric
 from fusionkit.interfaces.networks import (
     Backbone,
@@ -48,6 +48,7 @@ __all__ = [
     "Metric",
     "Modalities",
     "OfficialWeights",
+    "Patches",
     "RunContext",
     "Sample",
     "Sensor",

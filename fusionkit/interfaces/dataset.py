@@ -9,7 +9,7 @@ from pathlib import Path
 from fusionkit.interfaces.component import Component
 from fusionkit.interfaces.sample import Sample
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "Patches"]
 
 
 class Dataset(Component, ABC):
@@ -57,9 +57,21 @@ class Dataset(Component, ABC):
     def patches(self, indices: Sequence[int]) -> Sequence[Sample]:
         """Return the training patches of these scenes, all of one size; by default the scenes.
 
-        A patch is read when it is asked for, so that a training on many scenes starts at once.
+        A patch is read when it is asked for, so that a training on many scenes starts at once, and
+        maybe in another process. Return :class:`Patches` if several come from one scene.
         """
         return _Scenes(self, indices)
+
+
+class Patches(Sequence[Sample], ABC):
+    """Training patches that are read on access, several of them from one scene."""
+
+    @abstractmethod
+    def together(self, index: int) -> Sequence[int]:
+        """Return the numbers of all patches of one scene, ``index`` among them.
+
+        They are read one after the other in one process, so that a file need be opened once only.
+        """
 
 
 class _Scenes(Sequence[Sample]):

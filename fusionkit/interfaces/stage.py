@@ -112,6 +112,10 @@ class Components(Protocol):
         """The training patches of the split ``train``; at least one."""
         ...
 
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Let other processes make training patches, in the order in which they will be used."""
+        ...
+
     def build_backbone(self) -> Backbone:
         """Build the fusion network with its initial weights."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -38,6 +38,9 @@ _UPSIDE_DOWN = (3, 4, 7, 8)
 """Orientations whose rows, after the swap, are reversed."""
 _MIRRORED = (2, 3, 6, 7)
 """Orientations whose columns, after the swap, are reversed."""
+
+_HEAD = 26
+"""First bytes of a file, which tell its format, and whether a PNG has 16 bits."""
 
 _MPO_ENTRIES = 0xB002
 """Tag of the directory of pictures in an MPO file."""
@@ -87,12 +90,13 @@ def decode(path: Path) -> Array:
         ...     decode(path).shape
         (2, 4)
     """
-    with _decoding(path):
-        if is_tiff(path):
+    with _decoding(path), path.open("rb") as file:
+        head = file.read(_HEAD)
+        if is_tiff(head):
             with open_tiff(path) as picture:
                 pixels, orientation = picture.read(), picture.orientation
         else:
-            pixels, orientation = _read_with_pillow(path)
+            pixels, orientation = _read_with_pillow(path, file, head)
     return _checked(_oriented(pixels, orientation), path)
 
 
@@ -119,7 +123,9 @@ def decode_window(path: Path, rows: slice, columns: slice) -> Array:
         ...     decode_window(path, slice(10, 15), slice(0, 8)).shape
         (5, 8)
     """
-    if not is_tiff(path):
+    with _decoding(path), path.open("rb") as file:
+        head = file.read(_HEAD)
+    if not is_tiff(head):
         image = decode(path)
         rows, columns = _inside(rows, image.shape[0], path), _inside(columns, image.shape[1], path)
         return np.ascontiguousarray(image[rows, columns])
@@ -192,20 +198,22 @@ def read_header(path: Path) -> Header:
         ...     read_header(path).size
         (2, 4)
     """
-    with _decoding(path):
-        if is_tiff(path):
+    with _decoding(path), path.open("rb") as file:
+        head = file.read(_HEAD)
+        if is_tiff(head):
             with open_tiff(path) as picture:
                 size = _upright_size(picture.size, picture.orientation)
                 return Header(size, _decoded_dtype(picture.dtype, path), picture.reads_windows)
-        thermal = find_thermal_image(path)
-        with open_with_pillow(path) as image:
-            orientation = _orientation(path, image)
+        thermal = find_thermal_image(path) if _is_jpeg(head) else None
+        file.seek(0)
+        with open_with_pillow(path, file) as image:
+            orientation = _orientation(image)
             if thermal is not None:
                 size = _upright_size(thermal.size, orientation)
                 return Header(size, np.dtype(np.uint16), radiometric=True)
             previews = _check_single(image, path)
             size = _upright_size((image.height, image.width), orientation)
-    dtype = np.dtype(np.uint16 if _is_deep_png(path) else np.uint8)
+    dtype = np.dtype(np.uint16 if _is_deep_png(head) else np.uint8)
     return Header(size, dtype, previews=previews)
 
 
@@ -253,23 +261,27 @@ def _decoding(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _is_deep_png(path: Path) -> bool:
-    with path.open("rb") as file:
-        header = file.read(26)
+def _is_jpeg(head: bytes) -> bool:
+    return head.startswith(b"\xff\xd8")
+
+
+def _is_deep_png(head: bytes) -> bool:
     # Byte 24 of a PNG is the bit depth in its IHDR chunk.
-    return header[:8] == b"\x89PNG\r\n\x1a\n" and len(header) == 26 and header[24] == 16
+    return head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 26 and head[24] == 16
 
 
-def _read_with_pillow(path: Path) -> tuple[Array, int]:
-    thermal = find_thermal_image(path)
-    with open_with_pillow(path) as image:
-        orientation = _orientation(path, image)
+def _read_with_pillow(path: Path, file: IO[bytes], head: bytes) -> tuple[Array, int]:
+    thermal = find_thermal_image(path) if _is_jpeg(head) else None
+    file.seek(0)
+    with open_with_pillow(path, file) as image:
+        orientation = _orientation(image)
         if thermal is not None:
             return thermal.read(), orientation
         _check_single(image, path)
-        if _is_deep_png(path):
+        if _is_deep_png(head):
             # Pillow would reduce 16-bit colour to 8 bits.
-            return np.asarray(imagecodecs.png_decode(path.read_bytes())), orientation
+            file.seek(0)
+            return np.asarray(imagecodecs.png_decode(file.read())), orientation
         return _pillow_pixels(image, str(path)), orientation
 
 
@@ -314,8 +326,8 @@ def _pillow_pixels(image: Image.Image, name: str) -> Array:
     )
 
 
-def _orientation(path: Path, image: Image.Image) -> int:
-    return read_exif(path, image).get(_ORIENTATION, 1)
+def _orientation(image: Image.Image) -> int:
+    return read_exif(image).get(_ORIENTATION, 1)
 
 
 def _oriented(pixels: Array, orientation: int) -> Array:

@@ -6,8 +6,10 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, features
+from PIL.PngImagePlugin import PngImageFile
 
 from fusionkit.io.pixel_limit import check_pixels
 
@@ -48,24 +50,26 @@ def has_avif() -> bool:
     return bool(features.check("avif"))
 
 
-def is_tiff(path: Path) -> bool:
+def is_tiff(head: bytes) -> bool:
     """Return whether a file is a TIFF, whatever its suffix says.
 
+    Args:
+        head: Its first four bytes, or more.
+
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "a.png")
-        ...     Image.new("L", (4, 2)).save(path, format="TIFF")
-        ...     is_tiff(path)
-        True
+        >>> is_tiff(bytes([73, 73, 42, 0, 8])), is_tiff(b"GIF8")
+        (True, False)
     """
-    with path.open("rb") as file:
-        return file.read(4) in _TIFF_MAGIC
+    return head[:4] in _TIFF_MAGIC
 
 
 @contextmanager
-def open_with_pillow(path: Path) -> Iterator[Image.Image]:
+def open_with_pillow(path: Path, file: IO[bytes] | None = None) -> Iterator[Image.Image]:
     """Open a file that holds one of our formats, whatever its suffix says.
+
+    Args:
+        path: The file.
+        file: The same, if it is open for reading already; it stays open.
 
     Raises:
         FusionkitError: if it has more pixels than the limit.
@@ -80,17 +84,16 @@ def open_with_pillow(path: Path) -> Iterator[Image.Image]:
         ...         image.size
         (4, 2)
     """
-    with Image.open(path, formats=_FORMATS) as image:
+    with Image.open(path if file is None else file, formats=_FORMATS) as image:
         check_pixels(path, image.height, image.width)
         yield image
 
 
-def read_exif(path: Path, image: Image.Image) -> Image.Exif:
+def read_exif(image: Image.Image) -> Image.Exif:
     """Return the EXIF block of an open file without decoding its pixels.
 
     Args:
-        path: The file.
-        image: What ``open_with_pillow`` gives for it.
+        image: What ``open_with_pillow`` gives for the file.
 
     Example:
         >>> import tempfile
@@ -100,23 +103,24 @@ def read_exif(path: Path, image: Image.Image) -> Image.Exif:
         ...     path = Path(folder, "a.png")
         ...     Image.new("L", (4, 2)).save(path, exif=exif)
         ...     with open_with_pillow(path) as image:
-        ...         read_exif(path, image)[0x010F]
+        ...         read_exif(image)[0x010F]
         'FLIR'
     """
     # The base class's method: PngImageFile's own decodes all pixels to look for EXIF after them.
     exif = Image.Image.getexif(image)
-    if image.format == "PNG" and not exif:
-        data = _late_exif(path)
+    if isinstance(image, PngImageFile) and not exif:
+        assert image.fp is not None  # open files have one
+        data = _late_exif(image.fp)
         if data is not None:
             exif = Image.Exif()
             exif.load(b"Exif\0\0" + data)
     return exif
 
 
-def _late_exif(path: Path) -> bytes | None:
+def _late_exif(file: IO[bytes]) -> bytes | None:
     """Return the data of an eXIf chunk anywhere in a PNG, without reading the other chunks."""
-    with path.open("rb") as file:
-        end = file.seek(0, 2)
+    before, end = file.tell(), file.seek(0, 2)
+    try:
         place = len(_PNG_MAGIC)
         while place + 8 <= end:
             file.seek(place)
@@ -124,4 +128,6 @@ def _late_exif(path: Path) -> bytes | None:
             if kind == b"eXIf":
                 return file.read(length)
             place += length + 12
-    return None
+        return None
+    finally:
+        file.seek(before)

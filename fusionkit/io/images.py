@@ -16,6 +16,7 @@ from PIL import Image
 from fusionkit.errors import FusionkitError
 from fusionkit.io.atomic_write import atomic_write
 from fusionkit.io.decoding import (
+    Header,
     check_finite,
     decode,
     decode_pillow,
@@ -37,6 +38,8 @@ __all__ = [
     "list_folder",
     "list_images",
     "open_image",
+    "opened_file",
+    "read_file_header",
     "read_image",
     "to_float",
     "write_image",
@@ -133,9 +136,7 @@ def open_image(image: ImageLike, name: str = "image") -> OpenedImage:
     """
     if isinstance(image, (str, os.PathLike)):
         path = Path(image)
-        _check_file(path)
-        header = read_header(path)
-        return OpenedImage(str(path), path=path, **header._asdict())
+        return opened_file(path, read_file_header(path))
     if isinstance(image, Image.Image):
         image = decode_pillow(image)
     if not isinstance(image, np.ndarray):
@@ -150,6 +151,34 @@ def open_image(image: ImageLike, name: str = "image") -> OpenedImage:
         )
     check_finite(image, name)
     return OpenedImage(name, (image.shape[0], image.shape[1]), image.dtype, pixels=image)
+
+
+def read_file_header(path: Path) -> Header:
+    """Return size and pixel type of a file, without decoding its pixels.
+
+    Raises:
+        FusionkitError: if it does not exist, is damaged or has an unknown format.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.png"
+        ...     write_image(path, np.zeros((2, 3), np.uint8))
+        ...     opened_file(path, read_file_header(path)) == open_image(path)
+        True
+    """
+    _check_file(path)
+    return read_header(path)
+
+
+def opened_file(path: Path, header: Header) -> OpenedImage:
+    """Return what ``open_image`` returns for a file whose header another process has read.
+
+    Example:
+        >>> opened_file(Path("a.png"), Header((2, 3), np.dtype(np.uint8))).size
+        (2, 3)
+    """
+    return OpenedImage(str(path), path=path, **header._asdict())
 
 
 def read_image(path: Path) -> Array:
@@ -423,17 +452,18 @@ def from_float(image: NDArray[np.floating[Any]], dtype: DTypeLike) -> Array:
 
 def _check_file(path: Path) -> None:
     try:
+        if path.is_file():
+            _check_suffix(path, path.suffix.lower())
+            return
         if not path.exists():
             raise FusionkitError(f"the image {path} does not exist; check the path")
         if path.is_dir():
             raise FusionkitError(f"expected an image, found the folder {path}")
-        if not path.is_file():
-            raise FusionkitError(f"expected an image, found the pipe or device {path}")
+        raise FusionkitError(f"expected an image, found the pipe or device {path}")
     except PermissionError:
         raise FusionkitError(
             f"{path} can't be read: permission denied; allow reading it (chmod +r)"
         ) from None
-    _check_suffix(path, path.suffix.lower())
 
 
 def _check_suffix(path: Path, suffix: str) -> None:

@@ -306,8 +306,7 @@ def _find(
 ) -> dict[str, Path]:
     """Return id -> image of one source."""
     images: dict[str, Path] = {}
-    for path in _walk(folder, recursive, ignored):
-        relative = path.relative_to(folder).as_posix()
+    for relative, path in _walk(folder, recursive, ignored):
         if matcher is None:
             name = relative[: -len(path.suffix)]
         else:
@@ -325,8 +324,13 @@ def _find(
     return images
 
 
-def _walk(folder: Path, recursive: bool, ignored: _Ignored) -> Iterator[Path]:
-    """Yield the images in a folder; hidden entries are leftovers of other programs."""
+def _walk(
+    folder: Path, recursive: bool, ignored: _Ignored, above: str = ""
+) -> Iterator[tuple[str, Path]]:
+    """Yield name and path of each image in a folder; names have the folders below the first one.
+
+    Hidden entries are leftovers of other programs.
+    """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except PermissionError:
@@ -338,13 +342,16 @@ def _walk(folder: Path, recursive: bool, ignored: _Ignored) -> Iterator[Path]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False) and recursive:
-            yield from _walk(path, recursive, ignored)
-        elif path.is_dir():  # entry.is_dir() would raise for a link to itself
+            yield from _walk(path, recursive, ignored, f"{above}{entry.name}/")
+            continue
+        # Of a link the path is asked, because the entry would raise for a link to itself.
+        is_file = entry.is_file(follow_symlinks=False)
+        if not is_file and path.is_dir():
             ignored.folders.add(path)
         elif path.suffix.lower() not in SUFFIXES:
             ignored.formats[path.suffix.lower() or "without suffix"] += 1
-        elif path.is_file():
-            yield path
+        elif is_file or path.is_file():
+            yield above + entry.name, path
         else:
             ignored.no_files.append(entry.name)
 

@@ -160,7 +160,9 @@ def read_metadata(path: Path) -> Metadata:
 def _read(path: Path) -> Metadata:
     if not path.is_file():
         return Metadata()
-    if is_tiff(path):
+    with path.open("rb") as file:
+        head = file.read(4)
+    if is_tiff(head):
         found = Metadata()
         with suppress(Exception):  # Pillow can't read the EXIF block of a big-endian BigTIFF
             found = _read_tiff(path)
@@ -168,7 +170,7 @@ def _read(path: Path) -> Metadata:
             found = replace(found, georeference=_read_georeference(path))
         return found
     with open_with_pillow(path) as image:
-        return _kept(read_exif(path, image), image.info.get("icc_profile"))
+        return _kept(read_exif(image), image.info.get("icc_profile"))
 
 
 def _read_tiff(path: Path) -> Metadata:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.resampling import same_field
-from fusionkit.io.images import ImageLike, OpenedImage, open_image
+from fusionkit.io.decoding import Header
+from fusionkit.io.images import (
+    ImageLike,
+    OpenedImage,
+    open_image,
+    opened_file,
+    read_file_header,
+)
 from fusionkit.io.listing import PairFiles, check_count, list_pairs, some
 
 __all__ = ["Pair", "find_pairs", "open_pair", "pair_images"]
+
+Headers = list[Header]
+MapPairs = Callable[[Callable[[PairFiles], Headers], Sequence[PairFiles]], Iterable[Headers]]
+"""Calls a function on each of many pairs of files, as the builtin ``map`` does."""
 
 _SAME_PIXELS = "register the images of a pair pixel by pixel first"
 _SAME_FIELD = (
@@ -80,13 +91,16 @@ def pair_images(
     return pair
 
 
-def find_pairs(sources: Mapping[str, Path], *, resample: bool = False) -> list[Pair]:
+def find_pairs(
+    sources: Mapping[str, Path], *, resample: bool = False, each: MapPairs = map
+) -> list[Pair]:
     """Pair the images of two or more folders by stem, or take one file per modality as one pair.
 
     Args:
         sources: Modality name -> file or folder.
         resample: Allow images of different sizes if their aspect ratios are equal (see
             ``same_field``).
+        each: How the headers of many pairs are read: one after the other, or by other processes.
 
     Returns:
         The pairs, sorted by stem.
@@ -115,7 +129,8 @@ def find_pairs(sources: Mapping[str, Path], *, resample: bool = False) -> list[P
             f"{count} image{'s have' if count > 1 else ' has'} no partner of the same name: "
             f"{some(listing.lonely)}; rename or remove files in the folders {where}"
         )
-    pairs = [_open(files) for files in listing.pairs]
+    headers = each(_read_headers, listing.pairs)
+    pairs = [_pair(*each) for each in zip(listing.pairs, headers, strict=True)]
     _check_sizes(pairs, resample, _SAME_PIXELS)
     return pairs
 
@@ -147,7 +162,16 @@ def open_pair(files: PairFiles, *, resample: bool = False) -> Pair:
 
 
 def _open(files: PairFiles) -> Pair:
-    return Pair(files.id, {name: open_image(path, name) for name, path in files.paths.items()})
+    return _pair(files, _read_headers(files))
+
+
+def _read_headers(files: PairFiles) -> Headers:
+    return [read_file_header(path) for path in files.paths.values()]
+
+
+def _pair(files: PairFiles, headers: Headers) -> Pair:
+    paths = zip(files.paths.items(), headers, strict=True)
+    return Pair(files.id, {name: opened_file(path, header) for (name, path), header in paths})
 
 
 def _check_sizes(pairs: Sequence[Pair], resample: bool, advice: str) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fusionkit.config.run_config import LoadedConfig
 from fusionkit.errors import FusionkitError
 from fusionkit.evaluation.scores import metrics_of
+from fusionkit.inference.parallel import cores, in_processes
 from fusionkit.interfaces import (
     Backbone,
     ComponentSpec,
     Dataset,
     Loss,
     Metric,
+    Patches,
     Sample,
     Sensor,
     TransformGroup,
@@ -30,6 +34,11 @@ from fusionkit.runs.seeds import StageSeeds
 __all__ = ["Datasets", "RunComponents", "StoredPatches", "build_located"]
 
 _NOTHING = torch.empty(0)
+
+FEWEST = 32
+"""Scenes whose patches are worth starting processes for."""
+
+_MOST_PROCESSES = 8
 
 Location = tuple[str | int, ...]
 
@@ -81,7 +90,7 @@ class Datasets:
         return None if spec is None else self._open(spec, "test")
 
     @cached_property
-    def patches(self) -> Sequence[Sample]:
+    def patches(self) -> StoredPatches:
         """The training patches of the split ``train``; at least one."""
         patches = self.data.patches(self.data.splits()["train"])
         if not patches:
@@ -104,13 +113,25 @@ class Datasets:
         return dataset
 
 
-class StoredPatches(Sequence[Sample]):
-    """Training patches that are made once, at their first use.
+class _Patch(NamedTuple):
+    """A training patch as one process sends it to another."""
 
-    Their images are stored, and what else belongs to a patch is not: masks, boxes, chroma.
+    number: int
+    images: NDArray[np.float32]
+    modalities: tuple[str, ...]
+    id: str
+    crop: tuple[int, int] | None
+    bits: int
+
+
+class StoredPatches(Sequence[Sample]):
+    """Training patches that are made once: at their first use, or by other processes before it.
+
+    The patches of one scene are made together, so that each file is opened once. Their images are
+    stored, and what else belongs to a patch is not: masks, boxes, chroma.
 
     Args:
-        patches: What makes them.
+        patches: What makes them; how depends on the number of a patch only.
 
     Example:
         >>> image = torch.zeros(1, 16, 16)
@@ -124,6 +145,8 @@ class StoredPatches(Sequence[Sample]):
         self._patches = patches
         self._images = TensorStore(len(patches))
         self._rest: dict[int, Sample] = {}
+        self._coming: set[int] = set()
+        self._made: Iterator[list[_Patch]] = iter(())
 
     def __len__(self) -> int:
         return len(self._patches)
@@ -135,18 +158,53 @@ class StoredPatches(Sequence[Sample]):
             FusionkitError: if it has another size than the first one that was used.
         """
         index = range(len(self))[index]
+        while index in self._coming:
+            self._keep(next(self._made))
         if index not in self._images:
-            patch = self._patches[index]
-            try:
-                self._images.put(index, torch.stack(list(patch.images.values())))
-            except ValueError as error:
-                raise FusionkitError(f"patch of {patch.id}: {error}") from None
-            self._rest[index] = Sample(
-                patch.id, dict.fromkeys(patch.images, _NOTHING), crop=patch.crop, bits=patch.bits
-            )
+            self._keep(self._make(self._together(index)))
         rest = self._rest[index]
         images = self._images.get(index)
         return replace(rest, images=dict(zip(rest.images, images, strict=True)))
+
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Let other processes make patches, in the order in which they will be used.
+
+        Args:
+            indices: Their numbers; those that are stored already are left out.
+        """
+        groups: list[Sequence[int]] = []
+        found: set[int] = set()
+        for index in indices:
+            if index not in found and index not in self._images:
+                groups.append(self._together(index))
+                found.update(groups[-1])
+        self._made, self._coming = iter(()), set()  # ends the processes of an earlier call
+        if len(groups) >= FEWEST:
+            workers = min(cores(), _MOST_PROCESSES)
+            self._made, self._coming = in_processes(self._make, groups, workers), found
+
+    def _together(self, index: int) -> Sequence[int]:
+        return self._patches.together(index) if isinstance(self._patches, Patches) else (index,)
+
+    def _make(self, indices: Sequence[int]) -> list[_Patch]:
+        made = []
+        for index in indices:
+            patch = self._patches[index]
+            images = torch.stack(list(patch.images.values())).numpy()
+            made.append(
+                _Patch(index, images, tuple(patch.images), patch.id, patch.crop, patch.bits)
+            )
+        return made
+
+    def _keep(self, patches: list[_Patch]) -> None:
+        for patch in patches:
+            try:
+                self._images.put(patch.number, torch.from_numpy(patch.images))
+            except ValueError as error:
+                raise FusionkitError(f"patch of {patch.id}: {error}") from None
+            nothing = dict.fromkeys(patch.modalities, _NOTHING)
+            self._rest[patch.number] = Sample(patch.id, nothing, crop=patch.crop, bits=patch.bits)
+            self._coming.discard(patch.number)
 
 
 class RunComponents:
@@ -182,6 +240,10 @@ class RunComponents:
     def patches(self) -> Sequence[Sample]:
         """The training patches of the split ``train``; at least one."""
         return self._datasets.patches
+
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Let other processes make training patches, in the order in which they will be used."""
+        self._datasets.patches.prefetch(indices)
 
     def build_backbone(self) -> Backbone:
         """Build the fusion network with its initial weights."""

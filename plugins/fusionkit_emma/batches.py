@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,6 +70,7 @@ class RandomOrder(Sampler[int]):
         count: Number of patches.
         generator: Source of the order, equal in all processes.
         share: Which patches of each batch this process gets.
+        announce: Called with what will follow, before the first of it.
 
     Example:
         >>> generators = [torch.Generator().manual_seed(0) for _ in range(3)]
@@ -81,15 +82,25 @@ class RandomOrder(Sampler[int]):
         ([0, 1, 2, 3, 4, 5], True, True)
     """
 
-    def __init__(self, count: int, generator: torch.Generator, share: BatchShare):
+    def __init__(
+        self,
+        count: int,
+        generator: torch.Generator,
+        share: BatchShare,
+        announce: Callable[[list[int]], None] | None = None,
+    ):
         self._count, self._generator, self._share = count, generator, share
+        self._announce = announce
 
     def __len__(self) -> int:
         return self._count // self._share.processes
 
     def __iter__(self) -> Iterator[int]:
         order = torch.randperm(self._count, generator=self._generator)
-        return iter(self._share.of(order[: len(self) * self._share.processes]).tolist())
+        own: list[int] = self._share.of(order[: len(self) * self._share.processes]).tolist()
+        if self._announce is not None:
+            self._announce(own)
+        return iter(own)
 
 
 def build_teachers(run: RunContext) -> list[Backbone]:
@@ -144,7 +155,7 @@ class Batches:
         self._loader = DataLoader(
             taught,
             batch_size=batch_size // processes,
-            sampler=RandomOrder(len(taught), self._order, self.share),
+            sampler=RandomOrder(len(taught), self._order, self.share, run.components.prefetch),
             # A last batch of one pair would be a noisy step.
             drop_last=len(patches) >= batch_size,
             generator=self._order,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.colour import channels_first, luminance
+from fusionkit.inference.parallel import cores, in_order, in_processes
 from fusionkit.inference.preprocessing import to_sample
-from fusionkit.interfaces import Dataset, Modalities, Sample
+from fusionkit.interfaces import Dataset, Modalities, Patches, Sample
 from fusionkit.io.images import list_folder, read_image, to_float
 from fusionkit.io.pairs import Pair, find_pairs
 
@@ -30,14 +31,20 @@ FOLDER_NAMES: Mapping[str, tuple[str, ...]] = {
 Arrays = Mapping[str, NDArray[np.generic]]
 _STREAMED = 8
 """Number of decoded pairs in memory with ``store="stream"``."""
+_MANY = 4096
+"""Pairs whose headers are worth starting processes for."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class PairedFolders(Dataset):
     """Registered images in one folder per modality, paired by the stems of their file names.
 
     Reads PNG, JPEG, TIFF, BMP and WebP images, grey or colour, 8 or 16 bit. Fusion uses the
-    luminance of colour images. All images are read once when the data set is built, so that
-    missing partners, different sizes and damaged files are found before training starts.
+    luminance of colour images. Missing partners and different sizes are found when the data set is
+    built. By default all images are read then as well, so that damaged files are found before
+    training starts.
 
     Args:
         modalities: Names of the sources; filled in by the run.
@@ -52,7 +59,10 @@ class PairedFolders(Dataset):
         stride: Distance between the corners of neighbouring patches in pixels.
         min_contrast: Skip patches if (p90 - p10) / p90 of any source is smaller, where p10 and p90
             are percentiles. Skips black patches (p90 = 0), which the official code of EMMA keeps.
-        store: ``memory`` keeps all decoded images in memory; ``stream`` reads them when needed.
+            With ``store="stream"``, the next patch of the same pair that has the contrast takes the
+            place of one that lacks it; a pair without any keeps its patches.
+        store: ``memory`` reads all images at once and keeps them. ``stream`` reads them when they
+            are needed, so that training on many of them starts early.
 
     Raises:
         FusionkitError: if a folder is missing, an image has no partner, the images of a pair differ
@@ -90,7 +100,7 @@ class PairedFolders(Dataset):
         min_contrast: Annotated[float, Field(ge=0, lt=1)] = 0.1,
         store: Literal["memory", "stream"] = "memory",
     ):
-        self.pairs = find_pairs(_folders(modalities, root, folders))
+        self.pairs = find_pairs(_folders(modalities, root, folders), each=_in_processes)
         self.patch, self.stride, self.min_contrast = patch, stride, min_contrast
         self.val, self.fold = val, fold
         held_out = self._held_out
@@ -104,10 +114,10 @@ class PairedFolders(Dataset):
                 f"out {held_out} of {len(self.pairs)} pairs, found {fold}"
             )
         self._cache: OrderedDict[int, Arrays] = OrderedDict()
-        self._limit = len(self.pairs) if store == "memory" else _STREAMED
-        # Read everything once, to find damaged files now and not hours into the training.
-        for index in range(len(self.pairs)):
-            self._arrays(index)
+        self.store = store
+        if store == "memory":
+            # Threads, because decoders leave Python's lock, and arrays need not be sent.
+            self._cache.update(enumerate(in_order(_read, self.pairs, cores())))
 
     def __getstate__(self) -> dict[str, Any]:
         # Other processes see the files too.
@@ -140,7 +150,7 @@ class PairedFolders(Dataset):
     def _arrays(self, index: int) -> Arrays:
         if index not in self._cache:
             self._cache[index] = _read(self.pairs[index])
-            if len(self._cache) > self._limit:
+            if self.store == "stream" and len(self._cache) > _STREAMED:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(index)
         return self._cache[index]
@@ -171,12 +181,15 @@ class PairedFolders(Dataset):
         side = self.patch
         for index in indices:
             self._check_patch(self.pairs[index])
-            height, width = self.pairs[index].size
-            images = torch.cat(list(_luminances(self._arrays(index)).values()))
-            for top in range(0, height - side + 1, self.stride):
-                for left in range(0, width - side + 1, self.stride):
-                    if self._has_contrast(images[:, top : top + side, left : left + side]):
-                        places.append((index, top, left))
+            found = self._places(index)
+            if self.store == "memory":
+                images = torch.cat(list(_luminances(self._arrays(index)).values()))
+                found = [
+                    (top, left)
+                    for top, left in found
+                    if self._has_contrast(images[:, top : top + side, left : left + side])
+                ]
+            places += ((index, *place) for place in found)
         if not places and indices:
             raise FusionkitError(
                 f"no patch of the {len(indices)} pairs has a contrast of min_contrast="
@@ -195,13 +208,30 @@ class PairedFolders(Dataset):
             + (f"set patch to {fitting} or less" if fitting else "remove the pair")
         )
 
+    def _places(self, index: int) -> list[tuple[int, int]]:
+        """Return the upper left pixels of all patches of a pair."""
+        height, width = self.pairs[index].size
+        tops = range(0, height - self.patch + 1, self.stride)
+        lefts = range(0, width - self.patch + 1, self.stride)
+        return [(top, left) for top in tops for left in lefts]
+
+    def _cut_with_contrast(self, index: int, place: tuple[int, int]) -> Sample:
+        """Return the patch at a place, or the next one in turn that has more contrast."""
+        places = self._places(index)
+        first = places.index(place)
+        for other in (*places[first:], *places[:first]):
+            patch = self.cut(index, *other)
+            if self._has_contrast(torch.cat(list(patch.images.values()))):
+                return patch
+        return self.cut(index, *place)
+
     def _has_contrast(self, patch: Tensor) -> bool:
         levels = torch.quantile(patch.flatten(1), torch.tensor([0.1, 0.9]), dim=1)
         low, high = levels[0], levels[1]
         return bool(((high > 0) & (high - low >= self.min_contrast * high)).all())
 
 
-class _Patches(Sequence[Sample]):
+class _Patches(Patches):
     """Patches that are cut out of their images on access."""
 
     def __init__(self, dataset: PairedFolders, places: Sequence[tuple[int, int, int]]):
@@ -212,7 +242,24 @@ class _Patches(Sequence[Sample]):
         return len(self._places)
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        return self._dataset.cut(*self._places[index])
+        pair, top, left = self._places[index]
+        if self._dataset.store == "stream":  # nobody has looked at it yet
+            return self._dataset._cut_with_contrast(pair, (top, left))
+        return self._dataset.cut(pair, top, left)
+
+    def together(self, index: int) -> Sequence[int]:
+        """Return the numbers of the patches of one pair, which follow each other."""
+        pair, first, last = self._places[index][0], index, index + 1
+        while first > 0 and self._places[first - 1][0] == pair:
+            first -= 1
+        while last < len(self) and self._places[last][0] == pair:
+            last += 1
+        return range(first, last)
+
+
+def _in_processes(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    workers = cores() if len(items) > _MANY else 0
+    return in_processes(work, items, workers, at_once=256)
 
 
 def _luminances(arrays: Arrays) -> dict[str, Tensor]:

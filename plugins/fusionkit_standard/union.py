@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Dataset, Sample
+from fusionkit.interfaces import Dataset, Patches, Sample
 
 
 class Union(Dataset):
@@ -127,7 +127,7 @@ class Union(Dataset):
         )
 
 
-class _Renamed(Sequence[Sample]):
+class _Renamed(Patches):
     """Patches of one part, renamed on access."""
 
     def __init__(self, union: Union, name: str, patches: Sequence[Sample]):
@@ -139,11 +139,14 @@ class _Renamed(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         return self._union._named(self.name, self._patches[index])
 
+    def together(self, index: int) -> Sequence[int]:
+        return self._patches.together(index) if isinstance(self._patches, Patches) else (index,)
 
-class _Chained(Sequence[Sample]):
+
+class _Chained(Patches):
     """Patches of all parts, concatenated."""
 
-    def __init__(self, parts: Sequence[Sequence[Sample]]):
+    def __init__(self, parts: Sequence[Patches]):
         self._parts = parts
         self._ends = list(itertools.accumulate(len(part) for part in parts))
 
@@ -152,8 +155,17 @@ class _Chained(Sequence[Sample]):
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         index = range(len(self))[index]
+        part, first = self._part(index)
+        return part[index - first]
+
+    def together(self, index: int) -> Sequence[int]:
+        part, first = self._part(index)
+        return [first + number for number in part.together(index - first)]
+
+    def _part(self, index: int) -> tuple[Patches, int]:
+        """Return the part of a patch, and the number of its first one."""
         number = bisect_right(self._ends, index)
-        return self._parts[number][index - (self._ends[number - 1] if number else 0)]
+        return self._parts[number], self._ends[number - 1] if number else 0
 
 
 def _size(sample: Sample) -> tuple[int, int]:

@@ -21,7 +21,8 @@ class Moment:
     """When a command is killed.
 
     Attributes:
-        file: Pattern of a path in the folder: the file is written, but not renamed yet.
+        file: Pattern of a path in the folder: the file is written, but not renamed yet; or it is
+            about to get one more line.
         time: How often such a file has been written then.
         write: Number of the write, counted from 1; a file has two, its opening and its renaming.
         delay: Seconds after that.
@@ -66,7 +67,8 @@ def run(arguments: list[str], folder: Path, moment: Moment | None, writes: Synch
         if reached and moment.delay:
             threading.Timer(moment.delay, kill).start()
             return
-        if event == "os.rename" and moment.file and fnmatch(name, moment.file):
+        whole = event == "os.rename" or values[2] & os.O_APPEND
+        if whole and moment.file and fnmatch(name, moment.file):
             renamed += 1
             reached = renamed == moment.time
         if reached:

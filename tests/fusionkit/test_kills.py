@@ -37,6 +37,7 @@ class Command:
         moments: When it is killed, one kill after the other.
         whole: Results of a command that was never killed.
         writes: Number of its writes.
+        seconds: How long it took.
     """
 
     arguments: list[str]
@@ -44,6 +45,7 @@ class Command:
     moments: tuple[Moment, ...]
     whole: dict[str, str] = field(default_factory=dict)
     writes: int = 0
+    seconds: float = 0.0
 
     @property
     def processes(self) -> int:
@@ -140,7 +142,10 @@ def command(request, commands, start, tmp_path) -> Command:
     """A command that has run to its end."""
     command: Command = commands[request.param]
     if not command.whole:
+        start(command, tmp_path / "first")  # the fork server imports what it was asked to
+        begin = time.monotonic()
         code, command.writes = start(command, tmp_path / "whole")
+        command.seconds = time.monotonic() - begin
         assert code == 0
         command.whole = results(tmp_path / "whole")
         suffixes = Counter(Path(name).suffix for name in command.whole)
@@ -178,6 +183,32 @@ def test_killed_before_a_file_appears(command, start, tmp_path):
     check(command, folder)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there other processes render scenes")
+def test_killed_while_other_processes_render(start, tmp_path):
+    recipe = tmp_path / "rendered.yaml"
+    recipe.write_text(
+        """\
+name: rendered
+data: {name: scenes, size: 32, train: 64, val: 1}
+teacher: [{name: average}]
+sensors:
+  infrared: {name: unet, width: 2}
+  visible: {name: unet, width: 2}
+backbone: {name: ufuser, channels: [4, 8], heads: 4}
+losses: []
+stages: [{name: train-sensors, epochs: 1, batch_size: 4}]
+"""
+    )
+    command = Command(["run", str(recipe), "accelerator=cpu"], {}, ())
+    assert start(command, tmp_path / "whole")[0] == 0
+    command.whole = results(tmp_path / "whole")
+    assert len(command.whole) == 4
+    folder = tmp_path / "killed"
+    assert start(command, folder, Moment("log.jsonl", time=2))[0] == -signal.SIGKILL
+    assert start(command, folder)[0] == 0
+    check(command, folder)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("command", "kills"),
@@ -188,10 +219,6 @@ def test_killed_at_random_moments(command, kills, start, tmp_path, capsys):
     chance = random.Random(kills)
     hit: Counter[str] = Counter()
     number = 0
-    begin = time.monotonic()
-    code, _ = start(command, tmp_path / "timed")
-    assert code == 0
-    seconds = time.monotonic() - begin
     while hit.total() < kills:
         folder = tmp_path / str(number)
         number += 1
@@ -202,7 +229,7 @@ def test_killed_at_random_moments(command, kills, start, tmp_path, capsys):
                 moment = Moment(
                     write=chance.randint(1, command.writes),
                     # up to a few writes later, so at any moment between two of them
-                    delay=chance.uniform(0, 4 * seconds / command.writes),
+                    delay=chance.uniform(0, 4 * command.seconds / command.writes),
                     second=command.processes == 2 and chance.random() < 0.5,
                 )
             code, _ = start(command, folder, moment)
@@ -213,7 +240,7 @@ def test_killed_at_random_moments(command, kills, start, tmp_path, capsys):
         check(command, folder)
     with capsys.disabled():
         print(f"\n{hit.total()} kills in {number} folders: {dict(hit)}")
-        print(f"  {command.writes} writes, {seconds:.1f} s without kills")
+        print(f"  {command.writes} writes, {command.seconds:.1f} s without kills")
 
 
 def place(folder: Path) -> str:

@@ -284,7 +284,7 @@ def test_files_that_may_not_be_read_are_named(tmp_path: Path, monkeypatch: pytes
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", refuse)  # Pillow's and tifffile's; root may read all
+    monkeypatch.setattr(Path, "open", refuse)  # root may read all
     monkeypatch.setattr(Path, "iterdir", refuse)
     monkeypatch.setattr(tifffile, "TiffFile", refuse)
     for name in ("a.png", "a.tif"):

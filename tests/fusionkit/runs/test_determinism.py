@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -39,24 +40,34 @@ stages:
 
 
 WITH_WORKERS = """\
+import os
 import sys
-from functools import partial
 from pathlib import Path
 
-from torch.utils.data import DataLoader
-
-import fusionkit_emma.batches
+import fusionkit.runs.components
+import fusionkit_standard.folders
 import fusionkit_standard.fuse
 from fusionkit.config.run_config import load_config
 from fusionkit.registry.plugins import load_plugins
 from fusionkit.runs.pipeline import run_pipeline
 
-recipe, out = Path(sys.argv[1]), Path(sys.argv[2])
+workers, recipe, out = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+fusionkit.runs.components.cores = lambda: workers
+fusionkit.runs.components.FEWEST = 1
+fusionkit_standard.folders._MANY = 1
+fusionkit_standard.fuse.cores = lambda: 5 * workers
 plugins = load_plugins()
-for workers in (1, 2):
-    fusionkit_emma.batches.DataLoader = partial(DataLoader, num_workers=workers)
-    fusionkit_standard.fuse.cores = lambda: 5 * workers
-    run_pipeline(load_config(recipe, [], plugins), plugins, out / str(workers))
+loaded = load_config(recipe, [], plugins)
+opened = os.open(out.with_suffix(".opened"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+def note(event, values):
+    if event == "open" and str(values[0]).startswith(f"{recipe.parent}/") and "png" in values[0]:
+        os.write(opened, f"{os.getpid()} {values[0]}\\n".encode())
+
+
+sys.addaudithook(note)
+run_pipeline(loaded, plugins, out)
 """
 
 
@@ -74,7 +85,7 @@ def recipe(request, tmp_path_factory) -> Path:
         for modality in ("infrared", "visible"):
             (folder / modality).mkdir()
             for number in range(9):  # more than a stream keeps in memory
-                shape = (48, 50) if modality == "infrared" else (48, 50, 3)
+                shape = (48, 96) if modality == "infrared" else (48, 96, 3)  # two patches
                 pixels = generator.integers(0, 256, shape, np.uint8)
                 write_image(folder / modality / f"{number}.png", pixels)
     path = folder / "small.yaml"
@@ -106,15 +117,25 @@ def expected(recipe, plugins, tmp_path_factory) -> dict[str, str]:
     return results(folder)
 
 
-def test_the_number_of_workers_changes_no_byte(recipe, expected, tmp_path):
-    """Training reads its data in its own process; other processes would change nothing.
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_no_byte(workers, recipe, expected, tmp_path):
+    """It runs in a fresh interpreter, because workers are forked, and the test runner has threads.
 
-    It runs in a fresh interpreter, because workers are forked, and the test runner has threads.
+    The run to compare with makes its few patches in its own process.
     """
-    command = [sys.executable, "-c", WITH_WORKERS, str(recipe), str(tmp_path)]
+    command = [sys.executable, "-c", WITH_WORKERS, str(workers), str(recipe), str(tmp_path / "run")]
     subprocess.run(command, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    for workers in (1, 2):
-        assert results(tmp_path / str(workers)) == expected
+    assert results(tmp_path / "run") == expected
+    opened = [line.split() for line in (tmp_path / "run.opened").read_text().splitlines()]
+    if not opened:
+        return  # scenes have no files
+    times = Counter(path for _, path in opened)
+    trained = [recipe.parent / m / f"{k}.png" for m in ("infrared", "visible") for k in range(1, 7)]
+    # For its header, and for both patches in the first of three epochs, in another process.
+    assert {times[str(path)] for path in trained} == {2}
+    for path in trained:
+        processes = {process for process, name in opened if name == str(path)}
+        assert len(processes) == 2
 
 
 @pytest.mark.parametrize("recipe", ["scenes"], indirect=True)

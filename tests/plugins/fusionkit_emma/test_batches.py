@@ -56,7 +56,7 @@ def dealt(rank: int, processes: int, teachers: tuple[str, ...], batch_size: int 
         for number, pair in enumerate(pixels)
     ]
     run = SimpleNamespace(
-        components=SimpleNamespace(patches=patches),
+        components=SimpleNamespace(patches=patches, prefetch=lambda order: None),
         config=SimpleNamespace(modalities=names, teacher="list" if teachers else "self"),
         seeds=StageSeeds(0, "0-train", rank),
         fabric=SimpleNamespace(world_size=processes, global_rank=rank, device=torch.device("cpu")),

@@ -12,7 +12,7 @@ import torch
 from skimage.color import rgb2ycbcr
 
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Dataset
+from fusionkit.interfaces import Dataset, Patches
 from fusionkit.io.images import write_image
 from fusionkit_standard.folders import PairedFolders
 
@@ -149,6 +149,30 @@ def test_patches_without_contrast_in_a_source_are_skipped(tmp_path: Path, low):
     assert len(strict.patches([])) == 0
 
 
+@pytest.mark.parametrize("low", BOTH)
+def test_a_stream_takes_the_next_patch_of_the_pair_that_has_contrast(tmp_path: Path, low):
+    for name in BOTH:
+        (tmp_path / name).mkdir()
+        image = picture(size=(16, 80))
+        flat = image.copy()
+        flat[:, 16:48] = 100  # places 1 and 2 of 5
+        flat[:, 64:] = 0  # the last one
+        write_image(tmp_path / name / "a.png", flat if name == low else image)
+        write_image(tmp_path / name / "b.png", np.full_like(image, 7))
+    dataset = PairedFolders(BOTH, root=tmp_path, patch=16, stride=16, store="stream")
+    patches = dataset.patches([1, 0])
+    assert [(p.id, p.crop) for p in patches] == [
+        *(("b", (0, 16 * k)) for k in range(5)),
+        *(("a", (0, 16 * k)) for k in (0, 3, 3, 3, 0)),
+    ]
+    assert isinstance(patches, Patches)
+    assert [list(patches.together(k)) for k in (0, 4, 5)] == [
+        [*range(5)],
+        [*range(5)],
+        [*range(5, 10)],
+    ]
+
+
 def test_contrast_matches_the_percentiles_of_numpy(root: Path):
     dataset = PairedFolders(BOTH, root=root, patch=16, stride=8, min_contrast=0.66)
     kept = {(p.id, p.crop) for p in dataset.patches(range(12))}
@@ -176,12 +200,16 @@ def test_image_smaller_than_a_patch_is_named(root: Path):
         dataset.patches([0])
 
 
-@pytest.mark.parametrize("store", ["memory", "stream"])
-def test_damaged_file_is_found_when_the_data_set_is_built(root: Path, store):
+def test_damaged_file_is_found_when_it_is_read(root: Path):
     path = root / "vi" / "11.bmp"
     path.write_bytes(path.read_bytes()[:999])
     with pytest.raises(FusionkitError, match=r"vi/11\.bmp"):
-        PairedFolders(BOTH, root=root, store=store)
+        PairedFolders(BOTH, root=root)
+    stream = PairedFolders(BOTH, root=root, patch=16, store="stream")
+    patches = stream.patches([10, 11])
+    assert patches[0].id == "10"
+    with pytest.raises(FusionkitError, match=r"vi/11\.bmp"):
+        _ = patches[-1]
 
 
 @pytest.mark.parametrize(

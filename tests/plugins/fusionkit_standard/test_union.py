@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
-from fusionkit.interfaces import Dataset
+from fusionkit.interfaces import Dataset, Patches
+from fusionkit.io.images import write_image
 from fusionkit_scenes.dataset import Scenes
+from fusionkit_standard.folders import PairedFolders
 from fusionkit_standard.union import Union
 
 
@@ -49,6 +54,22 @@ def test_parts_keep_their_patches(union: Union):
     with pytest.raises(IndexError):
         patches[2]
     assert len(union.patches([])) == 0
+
+
+def test_patches_of_one_image_stay_together(tmp_path: Path):
+    modalities = ("infrared", "visible")
+    for name in modalities:
+        (tmp_path / name).mkdir()
+        for stem in "ab":
+            pixels = np.random.default_rng(0).integers(0, 256, (32, 48), np.uint8)
+            write_image(tmp_path / name / f"{stem}.png", pixels)
+    folders = PairedFolders(modalities, root=tmp_path, patch=32, stride=16)
+    patches = Union({"scenes": Scenes(size=32, train=3, val=0), "files": folders}).patches(range(5))
+    assert isinstance(patches, Patches)
+    assert [list(patches.together(k)) for k in range(len(patches))] == [
+        *([0], [1], [2]),
+        *([3, 4], [3, 4], [5, 6], [5, 6]),
+    ]
 
 
 def test_labels_are_kept_if_all_parts_have_the_same_classes(union: Union):
