@@ -39,6 +39,11 @@ def fusionkit_models() -> Iterable[Path]:  # type: ignore[empty-body]
 
 
 @hookspec
+def fusionkit_data() -> Iterable[Path]:  # type: ignore[empty-body]
+    """Return cards (YAML) of published data sets for ``fusionkit data``."""
+
+
+@hookspec
 def fusionkit_official_weights() -> Iterable[OfficialWeights]:  # type: ignore[empty-body]
     """Return the published networks that ``fusionkit convert --as NAME`` can read."""
 

@@ -31,6 +31,31 @@ ALLOWED_SKIPS: dict[str, str] = {
 """Tests that may be skipped: pattern of the node id -> why. Tests of real images always may."""
 
 
+LONG = (
+    "test_processes.py",
+    "test_kills.py",
+    "test_detection.py",
+    "test_ray_engine.py",
+    "test_exported_models.py",
+    "test_pipeline.py",
+    "test_families.py",
+    "test_divergence.py",
+    "test_plugin_cache.py",
+    "test_tiles.py",
+    "test_determinism.py",
+    "test_bench.py",
+    "test_parity.py",
+    "test_crossed.py",
+)
+"""Files of tests that take longest, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files: the last one to end must not leave a worker without work."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of real pairs; FUSIONKIT_DATA names another one."""

@@ -18,6 +18,7 @@ COMMANDS = {
     "split": "Write a split of a data set as a manifest.",
     "schema": "Print the JSON schema of recipes.",
     "doctor": "Check the installation: versions, devices and plugins.",
+    "data": "List, download and check published data sets.",
     "plugins": "List, show, check and create plugins.",
 }
 """Command -> the first sentence of its help."""

@@ -1,4 +1,4 @@
-"""The application, its group of plugin commands, and the options of `fusionkit` itself.
+"""The application, its groups of commands, and the options of `fusionkit` itself.
 
 Help texts are Markdown: the terminal renders it, and the documentation has a page per command.
 """
@@ -27,9 +27,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=COMMANDS["data"])
 plugins_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help=COMMANDS["plugins"]
 )
+app.add_typer(data_app, name="data")
 app.add_typer(plugins_app, name="plugins")
 
 

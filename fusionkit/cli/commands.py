@@ -15,9 +15,10 @@ from fusionkit.cli import convert  # noqa: F401
 from fusionkit.cli import split  # noqa: F401
 from fusionkit.cli import schema  # noqa: F401
 from fusionkit.cli import doctor  # noqa: F401
+from fusionkit.cli import data  # noqa: F401
 from fusionkit.cli import plugins  # noqa: F401
 
 # isort: on
-from fusionkit.cli.application import app, plugins_app
+from fusionkit.cli.application import app, data_app, plugins_app
 
-__all__ = ["app", "plugins_app"]
+__all__ = ["app", "data_app", "plugins_app"]

@@ -77,7 +77,10 @@ def run_to_the_end(command: Callable[[], object]) -> None:
     except BaseException as error:
         # An interruption in the middle of a lock becomes any other error on its way.
         if interrupted:
-            _say("interrupted; started again, `fuse`, `run` and `bench` go on where they stopped")
+            _say(
+                "interrupted; started again, `fuse`, `run`, `bench` and `data get` go on where "
+                "they stopped"
+            )
             sys.exit(130)
         if isinstance(error, FusionkitError):
             _say(f"error: {error}")

@@ -27,6 +27,7 @@ __all__ = [
     "make_folder",
     "remove_leftovers",
     "set_aside",
+    "write_error",
     "write_json",
     "write_text",
 ]
@@ -73,7 +74,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -88,13 +89,19 @@ def atomic_write(path: Path) -> Iterator[Path]:
         cause = _find_cause(error, temporary)
         if cause is None:
             raise
-        raise _write_error(path, cause) from error
+        raise write_error(path, cause) from error
     finally:
         with suppress(OSError):  # of a folder that can't be written, an error is under way already
             temporary.unlink(missing_ok=True)
 
 
-def _write_error(path: Path, cause: OSError) -> WriteError:
+def write_error(path: Path, cause: OSError) -> WriteError:
+    """Return the error for a file that can't be written, with what to do about it.
+
+    Example:
+        >>> print(write_error(Path("a.png"), OSError(errno.ENOSPC, "No space left")))
+        a.png can't be written: No space left; free some space, and run the same command again
+    """
     remedy = _REMEDIES.get(cause.errno or 0)
     return WriteError(
         f"{path} can't be written: {cause.strerror or cause}" + (f"; {remedy}" if remedy else "")
@@ -185,7 +192,7 @@ def append_line(path: Path, line: str) -> None:
                 file.truncate(end)
                 raise
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
 
 
 def set_aside(path: Path, reason: str) -> None:
@@ -212,7 +219,7 @@ def set_aside(path: Path, reason: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _write_error(aside, error) from error
+        raise write_error(aside, error) from error
     logger.warning("%s is damaged (%s); it is kept as %s", path, reason, aside.name)
 
 
@@ -257,7 +264,7 @@ def make_folder(folder: Path) -> None:
     except (FileExistsError, NotADirectoryError):
         raise WriteError(f"{folder} can't be an output folder: a file stands there") from None
     except OSError as error:
-        raise _write_error(folder, error) from error
+        raise write_error(folder, error) from error
 
 
 @contextmanager
@@ -283,7 +290,7 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
     except Timeout:
         raise FusionkitError(busy or f"{path} is held by another process") from None
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     try:
         yield
     finally:

@@ -55,12 +55,14 @@ class Listing:
         components: Kind -> pairs of component name and plugin name.
         recipes: File names of the recipes.
         models: Name of a trained model -> path of its card.
+        data: Name of a published data set -> path of its card.
     """
 
     plugins: tuple[PluginLine, ...]
     components: dict[str, list[tuple[str, str]]]
     recipes: tuple[str, ...]
     models: dict[str, str]
+    data: dict[str, str]
 
 
 def listing_of(plugins: Plugins) -> Listing:
@@ -82,7 +84,8 @@ def listing_of(plugins: Plugins) -> Listing:
         for p in plugins.found
     )
     models = {name: str(model.card_path) for name, model in sorted(plugins.models.items())}
-    return Listing(lines, components, tuple(sorted(plugins.recipes)), models)
+    data = {name: str(published.card_path) for name, published in sorted(plugins.data.items())}
+    return Listing(lines, components, tuple(sorted(plugins.recipes)), models, data)
 
 
 def installed_listing() -> Listing:
@@ -101,6 +104,7 @@ def installed_listing() -> Listing:
             {k: [(n, p) for n, p in pairs] for k, pairs in found["components"].items()},
             tuple(found["recipes"]),
             dict(found["models"]),
+            dict(found["data"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no cache, an outdated one, or an unreadable file

@@ -24,6 +24,7 @@ from fusionkit.errors import FusionkitError, nearest
 from fusionkit.interfaces import Component, OfficialWeights
 from fusionkit.registry.arguments import arguments_model
 from fusionkit.registry.components import Registry
+from fusionkit.registry.data_cards import PublishedData, read_data_card
 from fusionkit.registry.model_cards import Model, read_model
 from fusionkit.registry.plugin_files import DISABLE, FILES, GROUP, is_named, listed, plugin_files
 
@@ -85,6 +86,7 @@ class Plugins:
         registry: Their components.
         recipes: File name -> recipe file.
         models: Name -> trained model.
+        data: Name -> published data set.
         official_weights: Name -> published network that can be converted.
         found: Every plugin found, including broken and disabled ones.
         manager: Calls ``fusionkit_log`` of all loaded plugins.
@@ -93,6 +95,7 @@ class Plugins:
     registry: Registry
     recipes: dict[str, Path]
     models: dict[str, Model]
+    data: dict[str, PublishedData]
     official_weights: dict[str, OfficialWeights]
     found: list[LoadedPlugin]
     manager: pluggy.PluginManager = field(repr=False)
@@ -166,7 +169,7 @@ def load_plugins(
         entry_points = importlib.metadata.entry_points(group=GROUP)
     manager = pluggy.PluginManager("fusionkit")
     manager.add_hookspecs(hookspecs)
-    plugins = Plugins(Registry(), {}, {}, {}, [], manager)
+    plugins = Plugins(Registry(), {}, {}, {}, {}, [], manager)
     disabled, matched = list(disabled), set[str]()
     for entry_point in sorted(entry_points, key=lambda e: e.name):
         package = entry_point.dist
@@ -270,6 +273,16 @@ def _register(name: str, module: ModuleType, plugins: Plugins) -> None:
                 f"two models are called {model.card.name}: {taken.path} and {model.path}"
             )
         models[model.card.name] = model
+    data: dict[str, PublishedData] = {}
+    for path in call("fusionkit_data"):
+        published = read_data_card(path)
+        card = published.card
+        known = plugins.data.get(card.name) or data.get(card.name)
+        if known is not None:
+            raise FusionkitError(
+                f"two data sets are called {card.name}: {known.card_path} and {path}"
+            )
+        data[card.name] = published
     official: dict[str, OfficialWeights] = {}
     for weights in call("fusionkit_official_weights"):
         taken = plugins.official_weights.get(weights.name) or official.get(weights.name)
@@ -279,7 +292,7 @@ def _register(name: str, module: ModuleType, plugins: Plugins) -> None:
                 f"{taken.kind} {taken.component!r} and of the {weights.kind} {weights.component!r}"
             )
         official[weights.name] = weights
-    if name.endswith(".py") and not (components or recipes or models or official):
+    if name.endswith(".py") and not (components or recipes or models or data or official):
         raise FusionkitError(
             "it defines no component (a subclass of Backbone, Loss, ... with a class attribute "
             "`name`) and no hook"
@@ -288,6 +301,7 @@ def _register(name: str, module: ModuleType, plugins: Plugins) -> None:
         plugins.registry.add(cls, name)
     plugins.recipes.update(recipes)
     plugins.models.update(models)
+    plugins.data.update(data)
     plugins.official_weights.update(official)
 
 

@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 
 from fusionkit.config.run_config import LoadedConfig
 from fusionkit.errors import FusionkitError
 from fusionkit.io.atomic_write import locked, make_folder
 from fusionkit.registry.plugins import Plugins
+from fusionkit.runs.fabric import Fabric
 from fusionkit.runs.run import Run
 
 __all__ = ["run_pipeline"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # importing it takes seconds; only training needs it
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -65,6 +67,7 @@ def share_batch_norms(module: Module, fabric: Fabric) -> Module:
         fabric: Devices and processes.
 
     Example:
+        >>> from lightning_fabric import Fabric
         >>> layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
         >>> share_batch_norms(layers, Fabric(accelerator="cpu", devices=1)) is layers
         True

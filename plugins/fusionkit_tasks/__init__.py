@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionkit import hookimpl
@@ -18,3 +19,9 @@ def fusionkit_components() -> Iterable[type[Component]]:
     from fusionkit_tasks.tasks import TASKS
 
     return [*TASKS, *DATASETS]
+
+
+@hookimpl
+def fusionkit_data() -> Iterable[Path]:
+    """Return the cards of the labelled data sets."""
+    return sorted((Path(__file__).parent / "data").glob("*.yaml"))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -55,6 +59,73 @@ def logged() -> Iterator[list[str]]:
     yield messages
     logger.removeHandler(handler)
     logger.setLevel(level)
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves what a test puts in ``files``, with the faults that it asks for.
+
+    Attributes:
+        files: Path -> content.
+        cuts: Path -> numbers of bytes after which the next answers break off.
+        ranges: Whether parts of files are served.
+        asked: Path and Range of each request.
+    """
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients that break off a connection are part of the tests."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.files: dict[str, bytes] = {}
+        self.cuts: dict[str, list[int]] = {}
+        self.ranges = True
+        self.asked: list[tuple[str, str | None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: FileServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path, wanted = unquote(self.path), self.headers.get("Range")
+        self.server.asked.append((path, wanted))
+        data = self.server.files.get(path)
+        if data is None:
+            self.send_error(404)
+            return
+        begin = int(re.sub(r"\D", "", wanted)) if wanted and self.server.ranges else 0
+        if begin >= len(data) > 0:
+            self.send_error(416)
+            return
+        self.send_response(206 if begin else 200)
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - begin))
+        self.end_headers()
+        cuts = self.server.cuts.get(path)
+        self.wfile.write(data[begin : begin + cuts.pop(0)] if cuts else data[begin:])
+        if cuts is not None:
+            self.close_connection = True
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def file_server() -> Iterator[FileServer]:
+    """A web server on this machine."""
+    with FileServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture

@@ -37,7 +37,6 @@ class Command:
         moments: When it is killed, one kill after the other.
         whole: Results of a command that was never killed.
         writes: Number of its writes.
-        seconds: How long it took.
     """
 
     arguments: list[str]
@@ -45,7 +44,6 @@ class Command:
     moments: tuple[Moment, ...]
     whole: dict[str, str] = field(default_factory=dict)
     writes: int = 0
-    seconds: float = 0.0
 
     @property
     def processes(self) -> int:
@@ -142,10 +140,7 @@ def command(request, commands, start, tmp_path) -> Command:
     """A command that has run to its end."""
     command: Command = commands[request.param]
     if not command.whole:
-        start(command, tmp_path / "first")  # the fork server imports what it was asked to
-        begin = time.monotonic()
         code, command.writes = start(command, tmp_path / "whole")
-        command.seconds = time.monotonic() - begin
         assert code == 0
         command.whole = results(tmp_path / "whole")
         suffixes = Counter(Path(name).suffix for name in command.whole)
@@ -219,6 +214,10 @@ def test_killed_at_random_moments(command, kills, start, tmp_path, capsys):
     chance = random.Random(kills)
     hit: Counter[str] = Counter()
     number = 0
+    begin = time.monotonic()
+    code, _ = start(command, tmp_path / "timed")
+    assert code == 0
+    seconds = time.monotonic() - begin
     while hit.total() < kills:
         folder = tmp_path / str(number)
         number += 1
@@ -229,7 +228,7 @@ def test_killed_at_random_moments(command, kills, start, tmp_path, capsys):
                 moment = Moment(
                     write=chance.randint(1, command.writes),
                     # up to a few writes later, so at any moment between two of them
-                    delay=chance.uniform(0, 4 * command.seconds / command.writes),
+                    delay=chance.uniform(0, 4 * seconds / command.writes),
                     second=command.processes == 2 and chance.random() < 0.5,
                 )
             code, _ = start(command, folder, moment)
@@ -240,7 +239,7 @@ def test_killed_at_random_moments(command, kills, start, tmp_path, capsys):
         check(command, folder)
     with capsys.disabled():
         print(f"\n{hit.total()} kills in {number} folders: {dict(hit)}")
-        print(f"  {command.writes} writes, {command.seconds:.1f} s without kills")
+        print(f"  {command.writes} writes, {seconds:.1f} s without kills")
 
 
 def place(folder: Path) -> str:

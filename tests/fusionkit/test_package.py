@@ -31,6 +31,19 @@ def test_an_unknown_name_is_an_attribute_error():
     assert not hasattr(fk, "defuse")
 
 
+def test_training_imports_no_torchmetrics_and_other_commands_no_fabric():
+    code = """
+import sys
+from fusionkit.registry.plugins import load_plugins
+load_plugins()
+assert "lightning_fabric" not in sys.modules and "torch._dynamo" not in sys.modules
+import fusionkit.runs.pipeline
+assert "lightning_fabric" in sys.modules and "torchmetrics" not in sys.modules
+import torchmetrics
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_what_a_plugin_imports_costs_no_torch():
     code = "import sys, fusionkit; fusionkit.hookimpl; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from fusionkit.interfaces import Dataset
 from fusionkit_tasks.layouts.boxes import Llvip, M3fd, MsrsDetection
-from fusionkit_tasks.layouts.masks import Fmb, Msrs
+from fusionkit_tasks.layouts.masks import Fmb, Mfnet, Msrs
 
-DATASETS: tuple[type[Dataset], ...] = (Msrs, Fmb, MsrsDetection, M3fd, Llvip)
+DATASETS: tuple[type[Dataset], ...] = (Msrs, Fmb, Mfnet, MsrsDetection, M3fd, Llvip)

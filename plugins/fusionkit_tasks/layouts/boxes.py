@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError
-from fusionkit_tasks.layouts.labelled import LabelledFolders, LabelledPair, labelled_pairs
+from fusionkit.io.data_folder import find_data
+from fusionkit_tasks.layouts.labelled import LabelledFolders, LabelledPair, Limit, labelled_pairs
 from fusionkit_tasks.layouts.labels import read_voc, read_yolo
-
-Limit = Annotated[int, Field(ge=1)]
 
 
 class MsrsDetection(LabelledFolders):
@@ -72,15 +70,16 @@ class M3fd(_Voc):
     together. A manifest made by ``fusionkit split`` groups similar frames.
 
     Args:
-        root: Folder with ``Ir``, ``Vis`` and ``Annotation`` (VOC XML).
+        root: Folder with ``Ir``, ``Vis`` and ``Annotation`` (VOC XML). By default ``M3FD`` below
+            the folder of the data sets (``FUSIONKIT_DATA``).
         limit: Largest number of scenes of each split, evenly spread over the names.
     """
 
     name = "m3fd"
     box_classes = ("People", "Car", "Bus", "Lamp", "Motorcycle", "Truck")
 
-    def __init__(self, root: Path, limit: Limit | None = None):
-        root = Path(root)
+    def __init__(self, root: Path | None = None, limit: Limit | None = None):
+        root = find_data("M3FD", root)
         folders = {"infrared": root / "Ir", "visible": root / "Vis"}
         scenes = labelled_pairs(folders, root / "Annotation", ".xml", "train")
         block = ["train"] * 16 + ["val"] * 2 + ["test"] * 2
@@ -93,15 +92,15 @@ class Llvip(_Voc):
 
     Args:
         root: Folder with ``infrared/{train,test}``, ``visible/{train,test}`` and ``Annotations``
-            (VOC XML).
+            (VOC XML). By default ``LLVIP`` below the folder of the data sets (``FUSIONKIT_DATA``).
         limit: Largest number of scenes of each split, evenly spread over the names.
     """
 
     name = "llvip"
     box_classes = ("person",)
 
-    def __init__(self, root: Path, limit: Limit | None = None):
-        root = Path(root)
+    def __init__(self, root: Path | None = None, limit: Limit | None = None):
+        root = find_data("LLVIP", root)
         splits = [s for s in ("train", "val", "test") if (root / "infrared" / s).is_dir()]
         if not splits:
             raise FusionkitError(

@@ -6,14 +6,18 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from fusionkit.errors import FusionkitError
 from fusionkit.inference.preprocessing import read_samples
 from fusionkit.interfaces import Dataset, Sample
 from fusionkit.io.pairs import Pair, find_pairs
+
+Limit = Annotated[int, Field(ge=1)]
+"""Annotation of the argument ``limit``."""
 
 
 @dataclass(frozen=True)

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
-import torch
 
 import fusionkit as fk
 from fusionkit.errors import FusionkitError
 from fusionkit.inference.onnx_export import export_onnx
 
 
-def test_a_trained_ufuser_fuses_alike_in_onnx_runtime(fusionkit, tmp_path):
-    torch.manual_seed(0)
-    small = fk.build(
-        "backbone", name="ufuser", channels=(4, 4), heads=2, branches=("global",), start="average"
-    )
+def test_a_trained_network_is_exported(fusionkit, tmp_path):
     weights, out = tmp_path / "small.safetensors", tmp_path / "new" / "small.onnx"
-    fk.save(small, weights)
+    fk.save(fk.build("backbone", name="densefuse"), weights)
     code, printed, said = fusionkit("export", "--model", weights, out)
     assert (code, printed) == (0, "")
     assert f"{out}: infrared, visible -> fused, 0." in said
-    images = {
-        name: np.random.default_rng(seed).random((37, 58), np.float32)
-        for seed, name in enumerate(("infrared", "visible"))
-    }
-    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
-    (fused,) = session.run(None, {name: image[None, None] for name, image in images.items()})
-    np.testing.assert_allclose(fused[0, 0], fk.fuse(fk.load(weights), images), atol=1e-5)
-    (component,) = [p.value for p in onnx.load(out).metadata_props if p.key == "component"]
-    assert json.loads(component)["channels"] == [4, 4]
+    assert fk.load(out).modalities == ("infrared", "visible")
 
 
 def test_an_exported_model_refuses_other_devices_and_precisions(fusionkit, pairs, sources):

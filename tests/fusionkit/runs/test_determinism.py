@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -51,23 +51,23 @@ from fusionkit.config.run_config import load_config
 from fusionkit.registry.plugins import load_plugins
 from fusionkit.runs.pipeline import run_pipeline
 
-workers, recipe, out = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-fusionkit.runs.components.cores = lambda: workers
-fusionkit.runs.components.FEWEST = 1
-fusionkit_standard.folders._MANY = 1
-fusionkit_standard.fuse.cores = lambda: 5 * workers
-plugins = load_plugins()
-loaded = load_config(recipe, [], plugins)
-opened = os.open(out.with_suffix(".opened"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+recipe, out = Path(sys.argv[1]), Path(sys.argv[2])
+opened = os.open(out / "opened", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+workers = 0
 
 
 def note(event, values):
     if event == "open" and str(values[0]).startswith(f"{recipe.parent}/") and "png" in values[0]:
-        os.write(opened, f"{os.getpid()} {values[0]}\\n".encode())
+        os.write(opened, f"{workers} {os.getpid()} {values[0]}\\n".encode())
 
 
+plugins = load_plugins()
+fusionkit.runs.components.FEWEST = fusionkit_standard.folders._MANY = 1
 sys.addaudithook(note)
-run_pipeline(loaded, plugins, out)
+for workers in (1, 2):
+    fusionkit.runs.components.cores = lambda: workers
+    fusionkit_standard.fuse.cores = lambda: 5 * workers
+    run_pipeline(load_config(recipe, [], plugins), plugins, out / str(workers))
 """
 
 
@@ -117,25 +117,23 @@ def expected(recipe, plugins, tmp_path_factory) -> dict[str, str]:
     return results(folder)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_the_number_of_workers_changes_no_byte(workers, recipe, expected, tmp_path):
+def test_the_number_of_workers_changes_no_byte(recipe, expected, tmp_path):
     """It runs in a fresh interpreter, because workers are forked, and the test runner has threads.
 
     The run to compare with makes its few patches in its own process.
     """
-    command = [sys.executable, "-c", WITH_WORKERS, str(workers), str(recipe), str(tmp_path / "run")]
+    command = [sys.executable, "-c", WITH_WORKERS, str(recipe), str(tmp_path)]
     subprocess.run(command, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert results(tmp_path / "run") == expected
-    opened = [line.split() for line in (tmp_path / "run.opened").read_text().splitlines()]
-    if not opened:
+    for workers in (1, 2):
+        assert results(tmp_path / str(workers)) == expected
+    lines = [line.split() for line in (tmp_path / "opened").read_text().splitlines()]
+    if not lines:
         return  # scenes have no files
-    times = Counter(path for _, path in opened)
-    trained = [recipe.parent / m / f"{k}.png" for m in ("infrared", "visible") for k in range(1, 7)]
-    # For its header, and for both patches in the first of three epochs, in another process.
-    assert {times[str(path)] for path in trained} == {2}
-    for path in trained:
-        processes = {process for process, name in opened if name == str(path)}
-        assert len(processes) == 2
+    for workers, modality, pair in product("12", ("infrared", "visible"), range(1, 7)):
+        path = str(recipe.parent / modality / f"{pair}.png")
+        processes = [process for w, process, name in lines if (w, name) == (workers, path)]
+        # For its header, and for both patches in the first of three epochs, in another process.
+        assert len(processes) == len(set(processes)) == 2
 
 
 @pytest.mark.parametrize("recipe", ["scenes"], indirect=True)

@@ -25,8 +25,9 @@ CASES = [
     for check in CHECKS[e.cls.kind]
     if (e.cls.name, check.__name__) not in ELSEWHERE
 ]
-REFUSING = {"backbone folder", "dataset fmb", "dataset llvip", "dataset m3fd", "dataset msrs",
-            "dataset msrs-detection", "loss decomposition"}  # fmt: skip
+REFUSING = {"backbone folder", "dataset fmb", "dataset harvard", "dataset llvip", "dataset m3fd",
+            "dataset mfnet", "dataset msrs", "dataset msrs-detection", "dataset roadscene",
+            "dataset tno", "loss decomposition"}  # fmt: skip
 """Components that need files of the user or a certain backbone; their own tests provide those."""
 NOTHING_TO_CHECK = {
     "saving": "components without weights",

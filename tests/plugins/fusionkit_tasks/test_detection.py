@@ -91,7 +91,7 @@ def test_f1_counts_each_labelled_box_once_and_only_for_its_class():
     assert count_matches(found[:0], labelled[:0]) == (0, 0)
 
 
-def run(folder, seed=0, **arguments):
+def fit(folder, seed=0, **arguments):
     folder.mkdir()
     task = fk.build(
         "task",
@@ -99,7 +99,11 @@ def run(folder, seed=0, **arguments):
         **{"epochs": 1, "image_size": 64, "batch_size": 4, **arguments},
     )
     task.fit(scenes(8), TaskContext(seed=seed, folder=folder, box_classes=CLASSES))
-    return task.score(scenes(4, first=20))
+    return task
+
+
+def run(folder):
+    return fit(folder).score(scenes(4, first=20))
 
 
 def test_a_training_repeats_itself_and_leaves_the_rest_of_the_machine_alone(tmp_path, monkeypatch):
@@ -150,7 +154,7 @@ def test_missing_weights_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("YOLO_OFFLINE", "true")
     monkeypatch.setenv("FUSIONKIT_TRUST_MODEL_FILES", "1")
     with pytest.raises(FusionkitError, match=r"the file no_such\.pt does not exist"):
-        run(tmp_path / "one", model="no_such.pt")
+        fit(tmp_path / "one", model="no_such.pt")
 
 
 @pytest.mark.parametrize(
@@ -196,7 +200,7 @@ def test_training_starts_from_weights_without_code(tmp_path):
     given = DetectionModel("yolo11n.yaml", verbose=False).state_dict()
     file = tmp_path / "mine.safetensors"
     save_file(given, file, {"ultralytics": "yolo11n.yaml"})
-    run(tmp_path / "next", model=str(file), lr=1e-9, seed=5)
+    fit(tmp_path / "next", model=str(file), lr=1e-9, seed=5)
     found = weights_of(tmp_path / "next")
     # the layers behind the number of classes differ, and statistics are collected anew
     learned = [k for k in given if found[k].shape == given[k].shape and "num_batches" not in k]

@@ -112,6 +112,54 @@ def test_fmb(tmp_path):
 
 
 @pytest.fixture
+def mfnet(tmp_path):
+    names = {"train": ["00001D", "00002N", "00001D_flip"], "val": ["00003D"], "test": ["00004N"]}
+    for split, own in names.items():
+        text(tmp_path / f"{split}.txt", "\n".join(own) + "\n")
+        for k, name in enumerate(own):
+            pixels = np.random.default_rng(k).integers(0, 256, (H, W, 4)).astype(np.uint8)
+            (tmp_path / "images").mkdir(exist_ok=True)
+            Image.fromarray(pixels, "RGBA").save(tmp_path / "images" / f"{name}.png")
+            mask(tmp_path / "labels" / f"{name}.png", np.full((H, W), 2))
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
+def test_mfnet(mfnet):
+    dataset = build("mfnet", mfnet)
+    counts = {split: len(scenes) for split, scenes in dataset.splits().items()}
+    assert counts == {"train": 2, "val": 1, "test": 1}
+    sample = dataset[1]
+    pixels = np.asarray(Image.open(mfnet / "images" / "00002N.png")).astype(np.float32) / 255
+    assert np.allclose(sample.images["infrared"][0], pixels[..., 3])
+    luma = pixels[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
+    assert np.allclose(sample.images["visible"][0], luma, atol=1e-3)
+    assert sample.chroma.shape == (2, H, W)
+    assert sample.mask.unique().tolist() == [2]
+    assert set(dataset.files(0)) == {"infrared", "visible", "mask"}
+    picture(mfnet / "images" / "00001D.png", 0, colour=True)
+    with pytest.raises(FusionkitError, match="expected four channels, found RGB"):
+        dataset[0]
+    text(mfnet / "val.txt", "../up")
+    with pytest.raises(FusionkitError, match="expected names of scenes"):
+        build("mfnet", mfnet)
+    (mfnet / "val.txt").unlink()
+    with pytest.raises(FusionkitError, match=r"val\.txt"):
+        build("mfnet", mfnet)
+
+
+@pytest.mark.parametrize("folder", ["MSRS", "msrs"])
+def test_a_labelled_data_set_is_found_by_name(msrs, tmp_path_factory, monkeypatch, folder):
+    base = tmp_path_factory.mktemp("sets")
+    monkeypatch.setenv("FUSIONKIT_DATA", str(base))
+    for name in ("msrs", "fmb", "m3fd", "llvip", "mfnet"):
+        with pytest.raises(FusionkitError, match=f"fusionkit data get {name}"):
+            fk.build("dataset", name=name)
+    (base / folder).symlink_to(msrs)
+    assert len(fk.build("dataset", name="msrs")) == 4
+
+
+@pytest.fixture
 def detection(tmp_path):
     for split in ("train", "test"):
         for k, name in enumerate(("1D", "2N")):
