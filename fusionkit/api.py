@@ -22,6 +22,7 @@ from fusionkit.interfaces import Backbone, Component
 from fusionkit.io.images import ImageLike, open_image
 from fusionkit.io.windows import Window
 from fusionkit.registry.arguments import make_spec
+from fusionkit.registry.hub import fetch_model, parse_reference
 from fusionkit.registry.model_cards import model_named, names_of
 from fusionkit.registry.plugins import load_installed_plugins
 from fusionkit.registry.weights import load_weights, save_weights
@@ -51,7 +52,9 @@ def build(kind: str, *, name: str, **arguments: Any) -> Any:
     return registry.build(make_spec(registry, kind, name, arguments))
 
 
-def load(path: str | Path, *, device: str = "cpu", exact: bool = False) -> Backbone:
+def load(
+    path: str | Path, *, device: str = "cpu", exact: bool = False, offline: bool = False
+) -> Backbone:
     """Return a trained backbone in eval mode.
 
     It infers by the faster form of the network if there is one and its results are the same up to
@@ -59,10 +62,12 @@ def load(path: str | Path, *, device: str = "cpu", exact: bool = False) -> Backb
 
     Args:
         path: A run folder, a ``.safetensors`` file, an ``.onnx`` or ``.xml`` file that
-            ``fusionkit export`` wrote, or the name of a model that a plugin ships.
+            ``fusionkit export`` wrote, the name of a model that a plugin ships, or
+            ``hf:owner/name@revision`` for a model of the Hugging Face hub.
         device: Where it fuses: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``, which takes a
             GPU if there is one.
         exact: Return the network exactly as its authors wrote it, which is slower.
+        offline: Open no connection: take a model of the hub from the cache.
 
     Raises:
         FusionkitError: if it does not exist, holds no backbone, or its plugin is not installed; or
@@ -72,7 +77,7 @@ def load(path: str | Path, *, device: str = "cpu", exact: bool = False) -> Backb
         >>> load("emma-ir-vis").modalities
         ('infrared', 'visible')
     """
-    file = weights_of(path)
+    file = weights_of(path, offline=offline)
     if file.suffix in _EXPORTED:
         if device not in ("auto", "cpu"):
             raise FusionkitError(
@@ -88,11 +93,12 @@ def load(path: str | Path, *, device: str = "cpu", exact: bool = False) -> Backb
     return (component if exact else inference_form(component)).to(choose_device(device))
 
 
-def weights_of(path: str | Path) -> Path:
+def weights_of(path: str | Path, *, offline: bool = False) -> Path:
     """Return the file of the weights that ``load`` would load.
 
     Args:
         path: See ``load``.
+        offline: See ``load``.
 
     Raises:
         FusionkitError: if it does not exist.
@@ -101,6 +107,8 @@ def weights_of(path: str | Path) -> Path:
         >>> weights_of("emma-ir-vis").name
         'emma-ir-vis.safetensors'
     """
+    if (reference := parse_reference(str(path))) is not None:
+        return fetch_model(reference, offline=offline).path
     path = Path(path)
     if not path.exists():
         if len(path.parts) > 1 or path.suffix:

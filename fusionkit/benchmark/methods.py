@@ -195,7 +195,9 @@ class TrainedWeights(Method):
     def __init__(self, name: str, term: MethodTerm, workspace: Workspace):
         assert term.weights is not None
         try:
-            network, file = load(term.weights), weights_of(term.weights)
+            # Offline: a suite may be a stranger's, and nobody asked for a connection.
+            network = load(term.weights, offline=True)
+            file = weights_of(term.weights, offline=True)
             self._job = workspace.job(network, term.stretch)
         except FusionkitError as error:
             raise workspace.suite.error(("methods", name, "weights"), error) from None

@@ -76,8 +76,9 @@ class MethodTerm(BaseModel):
         source: A modality that is shown alone, without fusion.
         backbone: A backbone that needs no training, or ``folder`` for the results of another
             program.
-        weights: A run folder, a ``.safetensors`` file, an exported ``.onnx`` or ``.xml`` file, or
-            the name of an installed model.
+        weights: A run folder, a ``.safetensors`` file, an exported ``.onnx`` or ``.xml`` file, the
+            name of an installed model, or ``hf:owner/name@revision``, which must be in the cache
+            (``fusionkit models hf:owner/name@revision`` puts it there).
         recipe: A recipe or run configuration that is trained for the benchmark: a path relative to
             the suite, or the name of a recipe that a plugin ships.
         change: ``key=value`` overrides of the recipe.

@@ -9,9 +9,9 @@ from fusionkit.cli.answers import overview, version
 from fusionkit.cli.ending import run_to_the_end
 
 if TYPE_CHECKING:
-    from fusionkit.cli.commands import app, data_app, plugins_app
+    from fusionkit.cli.commands import app, data_app, models_app, plugins_app
 
-__all__ = ["app", "data_app", "main", "plugins_app"]
+__all__ = ["app", "data_app", "main", "models_app", "plugins_app"]
 
 # Answered without the commands: a shell waits for nothing as often as for these.
 _ANSWERS = {
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("app", "data_app", "plugins_app"):
+    if name in ("app", "data_app", "models_app", "plugins_app"):
         from fusionkit.cli import commands
 
         return getattr(commands, name)

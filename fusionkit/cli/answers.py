@@ -12,12 +12,12 @@ COMMANDS = {
     "metrics": "Score fused images against their sources.",
     "bench": "Compare fusion methods on data sets by tasks.",
     "audit": "Measure the equivariance of a fuser.",
-    "models": "List the installed trained models, or describe one.",
     "export": "Export a trained model as ONNX, or for OpenVINO.",
     "convert": "Convert published weights to a model that `fusionkit fuse` loads.",
     "split": "Write a split of a data set as a manifest.",
     "schema": "Print the JSON schema of recipes.",
     "doctor": "Check the installation: versions, devices and plugins.",
+    "models": "List, describe and publish trained models.",
     "data": "List, download and check published data sets.",
     "plugins": "List, show, check and create plugins.",
 }

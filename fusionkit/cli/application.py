@@ -27,10 +27,24 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class _Models(TyperGroup):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take ``models`` for ``models list``, and ``models NAME`` for ``models show NAME``."""
+        if not args:
+            args = ["list"]
+        elif not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+models_app = typer.Typer(cls=_Models, rich_markup_mode="markdown", help=COMMANDS["models"])
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=COMMANDS["data"])
 plugins_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help=COMMANDS["plugins"]
 )
+app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(plugins_app, name="plugins")
 

@@ -63,9 +63,9 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="Trained model: a run folder, a .safetensors file, an exported .onnx or .xml file, or "
-        "a name that `fusionkit models` lists. By default the installed model for the given "
-        "modalities.",
+        help="Trained model: a run folder, a .safetensors file, an exported .onnx or .xml file, "
+        "a name that `fusionkit models` lists, or `hf:owner/name@revision`, which is downloaded "
+        "from the Hugging Face hub once. By default the installed model for the given modalities.",
     ),
 ]
 

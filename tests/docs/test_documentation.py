@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from fusionkit import hookspecs
-from fusionkit.cli import app, plugins_app
+from fusionkit.cli import app, data_app, models_app, plugins_app
 from fusionkit.interfaces import KINDS
 from fusionkit.testing.cases import CHECKS
 
@@ -86,7 +86,8 @@ def test_every_command_is_in_a_page():
         for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
         if path.parent.name != "commands"
     )
-    for prefix, commands in (("", app), ("plugins ", plugins_app)):
+    groups = {"": app, "models ": models_app, "data ": data_app, "plugins ": plugins_app}
+    for prefix, commands in groups.items():
         for command in commands.registered_commands:
             name = command.name or command.callback.__name__  # type: ignore[union-attr]
             assert f"fusionkit {prefix}{name}" in pages, name

@@ -148,6 +148,7 @@ def test_videos_and_models(folders, ends_well, address):
 RECIPES = [
     "backbone={name: folder, root: LINK}",
     "data={name: paired-folders, sources: {infrared: LINK, visible: LINK}}",
+    "data={name: roadscene}",
     "teacher=[{name: folder, root: LINK}]",
     "weights=LINK",
     "backbone={name: ufuser, init: LINK}",
@@ -168,9 +169,10 @@ def test_runs(folders, tiny_recipe, ends_well, address):
 def test_suites(folders, ends_well, address):
     link = f"https://{address}/x.safetensors"
     data = "name: small\ndata: {scenes: {name: scenes, size: 48, train: 2, val: 1}}\n"
-    metrics = "tasks: {metrics: {name: fusion-metrics, names: [EN]}}\n"
+    metrics = "tasks: {metrics: {name: fusion-metrics, metrics: [EN]}}\n"
     suites = {
         "weights": f"methods: {{a: {{weights: '{link}'}}}}\n" + metrics,
+        "hub": "methods: {a: {weights: 'hf:owner/night@v1'}}\n" + metrics,
         "recipe": f"methods: {{a: {{recipe: '{link}'}}}}\n" + metrics,
         "folder": f"methods: {{a: {{backbone: {{name: folder, root: '{link}'}}}}}}\n" + metrics,
         "detection": "methods: {a: {source: visible}}\n"
