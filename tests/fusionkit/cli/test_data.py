@@ -118,7 +118,7 @@ def test_a_list_from_the_cache_imports_neither_torch_nor_pooch(published, tmp_pa
 
 
 def test_dead_links_are_found(published, file_server, tmp_path):
-    command = [sys.executable, ROOT / ".ci" / "links", tmp_path / "small.yaml"]
+    command = [sys.executable, ROOT / "docs" / "check_data_links.py", tmp_path / "small.yaml"]
     assert subprocess.run(command, capture_output=True).returncode == 0
     assert {path for path, _ in file_server.asked} == {"/", "/ir/a.png", "/vi/a.png"}
     del file_server.files["/vi/a.png"]

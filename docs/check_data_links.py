@@ -1,7 +1,8 @@
-#!/usr/bin/env python3
-"""Checks that the pages and downloads of published data sets are still there.   .ci/links [CARD.yaml ...]
+"""Checks that the pages and downloads of published data sets are still there.
 
-It opens connections, so that no test runs it on the real addresses; run it before a release and once a week.
+python docs/check_data_links.py [CARD.yaml ...]
+
+It opens connections, so no test runs it on the real addresses; run it before a release.
 """
 
 from __future__ import annotations
