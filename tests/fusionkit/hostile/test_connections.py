@@ -95,6 +95,7 @@ def test_a_connection_would_be_seen(watch):
 def folders(tmp_path, noise, monkeypatch, address) -> Path:
     """Make folders whose images refer to the server in many ways."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FUSIONKIT_DATA", str(tmp_path / "sets"))  # where nothing is
     link = f"http://{address}/x"
     svg = f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{link}"/></svg>'
     for modality in ("infrared", "visible"):
