@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
+from fusionkit.errors import FusionkitError
 from fusionkit.interfaces.component import Component
 from fusionkit.interfaces.networks import Backbone, Sensor
 from fusionkit.interfaces.sample import Images
@@ -65,6 +66,13 @@ class FusionStep:
             processes; what is drawn for each image is drawn for the whole batch, and ``share.of``
             gives what belongs to the images at hand.
         share: Which images of the batch these are.
+
+    Example:
+        >>> fused = torch.rand(1, 1, 16, 16)
+        >>> sensors = {"infrared": lambda images: 1 - images}
+        >>> step = FusionStep({}, fused, None, sensors, [], torch.Generator())
+        >>> torch.equal(step.sense("infrared"), 1 - fused)
+        True
     """
 
     sources: Images
@@ -74,6 +82,30 @@ class FusionStep:
     transforms: Sequence[tuple[TransformGroup, int]]
     generator: Generator
     share: BatchShare = BatchShare()
+    _sensed: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def sensor(self, modality: str) -> Sensor:
+        """Return the sensor of a modality.
+
+        Raises:
+            FusionkitError: if there is none.
+        """
+        if modality not in self.sensors:
+            raise FusionkitError(
+                f"no sensor for the modality {modality!r}; there are sensors for: "
+                f"{', '.join(self.sensors) or 'none'}"
+            )
+        return self.sensors[modality]
+
+    def sense(self, modality: str) -> Float[Tensor, "b 1 h w"]:
+        """Return what a sensor sees of ``fused``; it looks once, however many losses ask.
+
+        Raises:
+            FusionkitError: if the modality has no sensor.
+        """
+        if modality not in self._sensed:
+            self._sensed[modality] = self.sensor(modality)(self.fused)
+        return self._sensed[modality]
 
 
 class Loss(Component, nn.Module, ABC):

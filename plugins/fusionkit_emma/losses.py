@@ -11,7 +11,6 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import BatchShare, Distance, FusionStep, Loss, TransformElement
 from fusionkit_emma.distances import L1Sobel
 
@@ -62,7 +61,12 @@ class Sensing(Loss):
         total = step.fused.new_zeros(())
         seen = add_noise(step.fused, self.noise, step.generator, step.share)
         for modality, source in step.sources.items():
-            sensed = step.fused if self.direct else _sensor(step, modality)(seen)
+            if self.direct:
+                sensed = step.fused
+            elif self.noise:
+                sensed = step.sensor(modality)(seen)
+            else:
+                sensed = step.sense(modality)
             total = total + self.distance(sensed, source)
         return total
 
@@ -151,7 +155,14 @@ class Equivariance(Loss):
             batch = fused.shape[0]
             mask = torch.stack(masks)[:, None].repeat_interleave(batch, dim=0).to(stack.device)
         seen = add_noise(stack, self.noise, step.generator, step.share, batches=len(images))
-        sensed = {modality: _sensor(step, modality)(seen) for modality in step.sources}
+        if self.identity and drawn and not self.noise and not self.detach:
+            rest = seen[len(fused) :]  # `sensing` looks at the first batch too
+            sensed = {
+                modality: torch.cat((step.sense(modality), step.sensor(modality)(rest)))
+                for modality in step.sources
+            }
+        else:
+            sensed = {modality: step.sensor(modality)(seen) for modality in step.sources}
         return self.distance(stack, step.backbone(sensed), mask)
 
 
@@ -188,12 +199,3 @@ def add_noise(
     images = len(x) // batches * share.processes
     drawn = torch.randn(batches, images, *x.shape[1:], generator=generator)
     return x + sigma * share.of(drawn, dim=1).reshape(x.shape).to(x)
-
-
-def _sensor(step: FusionStep, modality: str) -> torch.nn.Module:
-    if modality not in step.sensors:
-        raise FusionkitError(
-            f"no sensor for the modality {modality!r}; there are sensors for: "
-            f"{', '.join(step.sensors) or 'none'}"
-        )
-    return step.sensors[modality]

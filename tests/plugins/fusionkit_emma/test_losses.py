@@ -170,3 +170,27 @@ def test_direct_needs_no_sensors():
     assert Sensing(L1(), direct=True)(made).item() == pytest.approx(expected.item())
     with pytest.raises(FusionkitError, match="no sensor for the modality 'infrared'"):
         Sensing()(made)
+
+
+def test_a_sensor_looks_once_at_what_two_losses_ask_for():
+    seen = []
+
+    class Doubling(torch.nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return 2 * x
+
+    x = torch.rand(2, 1, 32, 32)
+    sources = {"infrared": x.requires_grad_()}
+    values, gradients = [], []
+    for shared in (True, False):
+        both = step(sources, sensors={"infrared": Doubling()}, transforms=[(Reflect(), 3)])
+        sensing = Sensing()(both)
+        if not shared:
+            both = step(sources, sensors={"infrared": Doubling()}, transforms=[(Reflect(), 3)])
+        total = sensing + Equivariance()(both)
+        values.append(total.item())
+        gradients.append(torch.autograd.grad(total, x)[0])
+    assert sum(seen) == 2 * 4 + 2 * 5
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+    torch.testing.assert_close(*gradients)
