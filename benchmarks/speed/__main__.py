@@ -24,6 +24,7 @@ MEASUREMENTS = (
     "metrics",
     "engine",
     "growth",
+    "data",
     "start",
 )
 RESULTS = Path(__file__).parents[1] / "results" / "speed.md"

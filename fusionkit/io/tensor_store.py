@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 
@@ -22,6 +23,9 @@ class TensorStore:
     The file of a large store lies in the folder for temporary files (``TMPDIR``). It has no name,
     so that nothing of it is left when the process ends in any way, and the system keeps as much of
     it in memory as there is room for.
+
+    Copies of this process (fork) share the tensors from the first one on: what they put lies here,
+    and they must say so, because ``in`` does not know it.
 
     Args:
         count: Number of tensors.
@@ -70,11 +74,18 @@ class TensorStore:
         self._tensors[index] = tensor
         self._filled[index] = True
 
+    def note(self, index: int) -> None:
+        """Note that a copy of this process has put a tensor."""
+        self._filled[index] = True
+
     def _reserve(self, first: Tensor) -> Tensor:
         shape = (self._count, *first.shape)
-        size = self._count * first.numel() * first.element_size()
+        bytes_each = first.element_size()
+        size = self._count * first.numel() * bytes_each
         if size <= self._in_memory:
-            return torch.empty(shape, dtype=first.dtype)
+            # Shared with later copies of this process, unlike other memory.
+            shared = mmap.mmap(-1, max(size, 1))
+            return torch.frombuffer(shared, dtype=first.dtype, count=size // bytes_each).view(shape)
         with tempfile.NamedTemporaryFile(prefix="fusionkit-") as file:
             try:
                 if hasattr(os, "posix_fallocate"):  # Linux

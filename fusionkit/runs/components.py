@@ -7,9 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fusionkit.config.run_config import LoadedConfig
 from fusionkit.errors import FusionkitError
@@ -114,10 +112,9 @@ class Datasets:
 
 
 class _Patch(NamedTuple):
-    """A training patch as one process sends it to another."""
+    """What one process tells another of a training patch; both have the images."""
 
     number: int
-    images: NDArray[np.float32]
     modalities: tuple[str, ...]
     id: str
     crop: tuple[int, int] | None
@@ -180,8 +177,11 @@ class StoredPatches(Sequence[Sample]):
                 found.update(groups[-1])
         self._made, self._coming = iter(()), set()  # ends the processes of an earlier call
         if len(groups) >= FEWEST:
+            # The first patch reserves the memory that the processes share.
+            self._keep(self._make(groups[0]))
+            found.difference_update(groups[0])
             workers = min(cores(), _MOST_PROCESSES)
-            self._made, self._coming = in_processes(self._make, groups, workers), found
+            self._made, self._coming = in_processes(self._make, groups[1:], workers), found
 
     def _together(self, index: int) -> Sequence[int]:
         return self._patches.together(index) if isinstance(self._patches, Patches) else (index,)
@@ -190,20 +190,18 @@ class StoredPatches(Sequence[Sample]):
         made = []
         for index in indices:
             patch = self._patches[index]
-            images = torch.stack(list(patch.images.values())).numpy()
-            made.append(
-                _Patch(index, images, tuple(patch.images), patch.id, patch.crop, patch.bits)
-            )
+            try:
+                self._images.put(index, torch.stack(list(patch.images.values())))
+            except ValueError as error:
+                raise FusionkitError(f"patch of {patch.id}: {error}") from None
+            made.append(_Patch(index, tuple(patch.images), patch.id, patch.crop, patch.bits))
         return made
 
     def _keep(self, patches: list[_Patch]) -> None:
         for patch in patches:
-            try:
-                self._images.put(patch.number, torch.from_numpy(patch.images))
-            except ValueError as error:
-                raise FusionkitError(f"patch of {patch.id}: {error}") from None
             nothing = dict.fromkeys(patch.modalities, _NOTHING)
             self._rest[patch.number] = Sample(patch.id, nothing, crop=patch.crop, bits=patch.bits)
+            self._images.note(patch.number)
             self._coming.discard(patch.number)
 
 

@@ -25,19 +25,27 @@ def visible_camera(scene: Scene, light: Array, draws: Draws) -> Array:
         draws: Random numbers for exposure and noise.
     """
     canvas = scene.canvas
-    radiance = canvas.albedo * light + canvas.glow
+    radiance = canvas.albedo * light
+    radiance += canvas.glow
     clear = np.exp(-scene.fog * np.minimum(canvas.depth, 400))
     haze = 0.045 if scene.weather.night else 0.60
-    radiance = radiance * clear + haze * (1 - clear)
+    radiance *= clear
+    radiance += haze * (1 - clear)
     radiance += _bloom(radiance, 0.22 if scene.condition in ("glare", "fog") else 0.08)
     middle = float(np.tensordot(_LUMA, radiance, 1).mean())
     target = draws.uniform(0.07, 0.13) if scene.weather.night else draws.uniform(0.20, 0.30)
     gain = min(target / max(middle, 1e-4), 3.0)
-    exposed = _blur(radiance * gain, 0.45)
+    radiance *= gain
+    exposed = _blur(radiance, 0.45)
     noise = 0.010 if scene.weather.night else 0.004
-    shot = np.sqrt(np.maximum(exposed, 0) * noise * 0.06 + (noise * 0.35) ** 2)
-    exposed = exposed + shot * draws.normal(*exposed.shape)
-    return _eight_bit(np.clip(exposed, 0, 1) ** (1 / 2.2))
+    shot = np.maximum(exposed, 0)
+    shot *= noise
+    shot *= 0.06
+    shot += (noise * 0.35) ** 2
+    np.sqrt(shot, out=shot)
+    shot *= draws.normal(*exposed.shape)
+    exposed += shot
+    return _eight_bit(_limit(exposed) ** (1 / 2.2))
 
 
 def infrared_camera(scene: Scene, draws: Draws) -> Array:
@@ -62,8 +70,8 @@ def infrared_camera(scene: Scene, draws: Draws) -> Array:
     seen = _blur(radiance[None], 0.7)
     # Noise of 50 mK at 300 K per pixel, and half as much per column.
     kelvin = 4 / 300
-    seen = seen + 0.05 * kelvin * draws.normal(*seen.shape)
-    seen = seen + 0.025 * kelvin * draws.normal(1, 1, canvas.size)
+    seen += 0.05 * kelvin * draws.normal(*seen.shape)
+    seen += 0.025 * kelvin * draws.normal(1, 1, canvas.size)
     low, high = np.quantile(seen, (0.01, 0.995))
     span = max(float(high - low), 12 * kelvin)
     return _eight_bit(0.04 + 0.90 * (seen - low) / span)
@@ -76,18 +84,18 @@ def _blur(x: Array, sigma: float) -> Array:
     taps = np.exp(-(offsets**2) / (2 * sigma**2))
     taps /= taps[0] + 2 * taps[1:].sum()
     for axis in (1, 2):
-        widths = [(0, 0)] * 3
-        widths[axis] = (reach, reach)
-        padded = np.pad(x, widths, mode="edge")
-        length = x.shape[axis]
-
-        def shifted(by: int, axis: int = axis, padded: Array = padded, n: int = length) -> Array:
-            return padded[(slice(None),) * axis + (slice(reach + by, reach + by + n),)]
-
-        total = taps[0] * shifted(0)
+        # A view in which the blurred axis is the last one but the memory is the same.
+        along = np.moveaxis(x, axis, 0)
+        n = len(along)
+        padded = np.empty((n + 2 * reach, *along.shape[1:]), np.float32)
+        padded[reach : reach + n] = along
+        padded[:reach], padded[reach + n :] = along[0], along[-1]
+        total = taps[0] * padded[reach : reach + n]
         for k in range(1, reach + 1):
-            total += taps[k] * (shifted(k) + shifted(-k))
-        x = total
+            pair = padded[reach + k : reach + k + n] + padded[reach - k : reach - k + n]
+            pair *= taps[k]
+            total += pair
+        x = np.moveaxis(total, 0, axis)
     return x
 
 
@@ -107,5 +115,15 @@ def _bloom(radiance: Array, strength: float) -> Array:
     return strength * spread
 
 
+def _limit(x: Array) -> Array:
+    """Limit an array to [0, 1], in place."""
+    return np.minimum(np.maximum(x, 0, out=x), 1, out=x)
+
+
 def _eight_bit(x: Array) -> Array:
-    return (np.rint(np.clip(x, 0, 1) * 255) / 255).astype(np.float32)
+    """Limit an array to [0, 1] and round it to 8 bits, in place."""
+    _limit(x)
+    x *= 255
+    np.rint(x, out=x)
+    x /= 255
+    return x.astype(np.float32, copy=False)

@@ -28,6 +28,8 @@ CLASSES = (
 )
 """Classes of the segmentation mask, by index."""
 
+_HALF = np.array(0.5, np.float32)  # faster to compare with than a number of Python
+
 _INDEX = {name: index for index, name in enumerate(CLASSES)}
 
 BOX_CLASSES = ("person", "bicycle", "car")
@@ -55,16 +57,22 @@ class Surface:
     warmth: float = 0.3
 
     @cached_property
-    def column(self) -> Array:
-        """Albedo, glow, temperature and emissivity as an (8, 1, 1) array."""
-        values = (*self.albedo, *self.glow, self.temperature, self.emissivity)
-        return np.array(values, np.float32)[:, None, None]
+    def values(self) -> tuple[Array, Array]:
+        """Its value in each blended map, and how much the textures change it, (8, 1, 1) each.
+
+        The maps are albedo, temperature, emissivity and glow, as in a canvas.
+        """
+        red, green, blue = self.albedo
+        plain = (red, green, blue, self.temperature, self.emissivity, *self.glow)
+        grain = self.grain
+        relief = (grain * red, grain * green, grain * blue, self.warmth, 0.0, 0.0, 0.0, 0.0)
+        both = np.array((plain, relief), np.float32).reshape(2, 8, 1, 1)
+        return both[0], both[1]
 
     @cached_property
-    def relief(self) -> Array:
-        """How much the textures of the canvas change each value of ``column``, (8, 1, 1)."""
-        values = (*(self.grain * c for c in self.albedo), 0, 0, 0, self.warmth, 0)
-        return np.array(values, np.float32)[:, None, None]
+    def glows(self) -> bool:
+        """Whether it emits light."""
+        return any(self.glow)
 
 
 class Canvas:
@@ -81,29 +89,53 @@ class Canvas:
         glow: (3, h, w) emitted light.
         temperature: (h, w) in degrees Celsius.
         emissivity: (h, w) in the thermal infrared.
-        depth: (h, w) distance in metres.
-        label: (h, w) index in ``CLASSES``.
-        instance: (h, w) number of the object from 1; 0 where there is none.
         instances: Class and painted pixels of each object.
+        ys: (h, 1) rows of the pixel centres.
+        xs: (1, w) columns of the pixel centres.
     """
 
     def __init__(self, size: int, textures: Array):
         self.size = size
         # One array for all blended maps, because many small operations would take longer.
         self._blended = np.zeros((8, size, size), np.float32)
-        self.albedo, self.glow = self._blended[:3], self._blended[3:6]
-        self.temperature, self.emissivity = self._blended[6], self._blended[7]
-        self.depth = np.full((size, size), 1e3, np.float32)
-        self.label = np.zeros((size, size), np.uint8)
-        self.instance = np.zeros((size, size), np.uint8)
+        self.albedo, self.glow = self._blended[:3], self._blended[5:]
+        self.temperature, self.emissivity = self._blended[3], self._blended[4]
+        # Number of the paint that shows at each pixel, and what was painted then.
+        self._shown = np.zeros((size, size), np.intp)
+        self._labels, self._depths, self._instances = [0], [1e3], [0]
+        self._depth: NDArray[np.float32] | None = None
+        self._depth_maps: list[tuple[int, tuple[int, int], Array]] = []
         self.instances: list[tuple[str, int]] = []
         self.texture = textures[0]
         # All albedo channels share one texture, temperature has another, other maps have none.
-        self._relief = np.zeros((8, size, size), np.float32)
-        self._relief[:3], self._relief[6] = textures[0], textures[1]
+        self._relief = np.zeros((5, size, size), np.float32)
+        self._relief[:3], self._relief[3] = textures[0], textures[1]
         self._current = 0
-        ys, xs = np.mgrid[0:size, 0:size].astype(np.float32)
-        self.ys, self.xs = ys + 0.5, xs + 0.5
+        # Windows (top, left, bottom, right) in which something glows.
+        self._glowing: list[tuple[int, int, int, int]] = []
+        centres = np.arange(size, dtype=np.float32) + np.float32(0.5)
+        self.ys, self.xs = centres[:, None], centres[None]
+
+    @property
+    def label(self) -> NDArray[np.uint8]:
+        """(h, w) index in ``CLASSES``."""
+        return np.array(self._labels, np.uint8).take(self._shown)
+
+    @property
+    def instance(self) -> NDArray[np.uint8]:
+        """(h, w) number of the object from 1; 0 where there is none."""
+        return np.array(self._instances, np.uint8).take(self._shown)
+
+    @property
+    def depth(self) -> NDArray[np.float32]:
+        """(h, w) distance in metres; 1000 where nothing was painted."""
+        if self._depth is None:
+            self._depth = np.array(self._depths, np.float32).take(self._shown)
+            for number, (top, left), values in self._depth_maps:
+                h, w = values.shape
+                window = (slice(top, top + h), slice(left, left + w))
+                np.copyto(self._depth[window], values, where=self._shown[window] == number)
+        return self._depth
 
     @contextmanager
     def new_object(self, label: str) -> Iterator[None]:
@@ -111,9 +143,10 @@ class Canvas:
         number = len(self.instances) + 1
         self._current = number
         self.instances.append((label, 0))
+        first = len(self._labels)
         yield
         # The number of pixels before anything occludes the object.
-        self.instances[number - 1] = (label, int((self.instance == number).sum()))
+        self.instances[number - 1] = (label, int(np.count_nonzero(self._shown >= first)))
         self._current = 0
 
     def paint(
@@ -139,25 +172,50 @@ class Canvas:
         top, left = corner
         h, w = alpha.shape
         window = (slice(top, top + h), slice(left, left + w))
-        blended = self._blended[(slice(None), *window)]
-        change = surface.relief * self._relief[(slice(None), *window)]
-        change += surface.column
+        value, relief = surface.values
+        blended = self._blended[(slice(5), *window)]
+        change = relief[:5] * self._relief[(slice(None), *window)]
+        change += value[:5]
         if shade is not None:
             change[:3] *= shade
         change -= blended
         change *= alpha
         blended += change
-        solid = alpha > 0.5
-        np.copyto(self.depth[window], depth, where=solid)
-        np.copyto(self.label[window], _INDEX[label], where=solid)
-        np.copyto(self.instance[window], self._current, where=solid)
+        if surface.glows or self._meets_glow(top, left, top + h, left + w):
+            glow = self._blended[(slice(5, 8), *window)]
+            change = value[5:] - glow
+            change *= alpha
+            glow += change
+            if surface.glows:
+                self.mark_glowing(top, left, top + h, left + w)
+        self._depth = None
+        number = len(self._labels)
+        np.copyto(self._shown[window], number, where=alpha > _HALF)
+        self._labels.append(_INDEX[label])
+        self._instances.append(self._current)
+        if isinstance(depth, np.ndarray):
+            self._depth_maps.append((number, corner, np.broadcast_to(depth, alpha.shape)))
+            depth = 0.0
+        self._depths.append(depth)
+
+    def mark_glowing(self, top: int, left: int, bottom: int, right: int) -> None:
+        """Remember that something glows in a window; elsewhere the glow is zero and stays so."""
+        self._glowing.append((top, left, bottom, right))
+
+    def _meets_glow(self, top: int, left: int, bottom: int, right: int) -> bool:
+        return any(
+            top < b and t < bottom and left < r and lft < right for t, lft, b, r in self._glowing
+        )
 
     def window(
         self, left: float, top: float, right: float, bottom: float
     ) -> tuple[Array, Array, tuple[int, int]] | None:
-        """Return y and x of the pixels of a box and its (top, left); None if it is outside."""
+        """Return (h, 1) rows and (1, w) columns of the pixels of a box and its (top, left).
+
+        None if it is outside.
+        """
         x0, y0 = max(0, int(left) - 1), max(0, int(top) - 1)
         x1, y1 = min(self.size, int(right) + 2), min(self.size, int(bottom) + 2)
         if x0 >= x1 or y0 >= y1:
             return None
-        return self.ys[y0:y1, x0:x1], self.xs[y0:y1, x0:x1], (y0, x0)
+        return self.ys[y0:y1], self.xs[:, x0:x1], (y0, x0)

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from fusionkit.functional.colour import split_chroma
+from fusionkit.functional.colour import luminance, split_chroma
 from fusionkit.interfaces import Dataset, Sample
 from fusionkit_scenes.cameras import infrared_camera, visible_camera
-from fusionkit_scenes.canvas import BOX_CLASSES, CLASSES, Canvas
+from fusionkit_scenes.canvas import BOX_CLASSES, CLASSES, Array, Canvas
 from fusionkit_scenes.draws import Draws
 from fusionkit_scenes.layout import draw_scene, illumination
+from fusionkit_scenes.scene import Scene
 
 MIN_VISIBLE = 0.35
 """Smallest visible part of an object that gets a box."""
@@ -74,15 +75,11 @@ class Scenes(Dataset):
         """Render scene ``index`` with its mask, boxes and latent maps; IndexError past the end."""
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
-        draws = Draws(torch.Generator().manual_seed(mix_seed(self.seed, index)))
-        scene = draw_scene(draws, self.size)
+        scene, light, colour, infrared = self._render(index)
         canvas = scene.canvas
-        light = illumination(scene)
-        colour = torch.from_numpy(visible_camera(scene, light, draws))
-        infrared = torch.from_numpy(infrared_camera(scene, draws))
         luma, chroma = split_chroma(colour)
         return Sample(
-            f"{scene.condition}-{index:05d}",
+            _name(scene, index),
             {"infrared": infrared, "visible": luma.clamp(0, 1)},
             chroma=chroma,
             mask=torch.from_numpy(canvas.label.astype(np.int64)),
@@ -96,6 +93,38 @@ class Scenes(Dataset):
                 "depth": torch.from_numpy(canvas.depth[None]),
             },
         )
+
+    def patches(self, indices: Sequence[int]) -> Sequence[Sample]:
+        """Return the images of these scenes, without labels and latent maps."""
+        return _ImagesOnly(self, indices)
+
+    def _render(self, index: int) -> tuple[Scene, Array, torch.Tensor, torch.Tensor]:
+        """Return a scene, the light on its surfaces, its colour image and its infrared image."""
+        draws = Draws(torch.Generator().manual_seed(mix_seed(self.seed, index)))
+        scene = draw_scene(draws, self.size)
+        light = illumination(scene)
+        colour = torch.from_numpy(visible_camera(scene, light, draws))
+        return scene, light, colour, torch.from_numpy(infrared_camera(scene, draws))
+
+
+class _ImagesOnly(Sequence[Sample]):
+    """Scenes as training needs them, rendered on access."""
+
+    def __init__(self, scenes: Scenes, indices: Sequence[int]):
+        self._scenes, self._indices = scenes, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, number: int) -> Sample:  # type: ignore[override]
+        index = self._indices[number]
+        scene, _, colour, infrared = self._scenes._render(index)
+        images = {"infrared": infrared, "visible": luminance(colour).clamp(0, 1)}
+        return Sample(_name(scene, index), images)
+
+
+def _name(scene: Scene, index: int) -> str:
+    return f"{scene.condition}-{index:05d}"
 
 
 def mix_seed(seed: int, index: int) -> int:
@@ -120,7 +149,7 @@ def _boxes(canvas: Canvas) -> torch.Tensor:
     rows = []
     for number, (label, painted) in enumerate(canvas.instances, start=1):
         visible = canvas.instance == number
-        count = int(visible.sum())
+        count = int(np.count_nonzero(visible))
         if count < max(MIN_PIXELS, MIN_VISIBLE * painted):
             continue
         ys, xs = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))

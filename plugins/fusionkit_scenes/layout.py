@@ -63,6 +63,7 @@ def _paint_sky(scene: Scene, draws: Draws) -> None:
         low, high, white = (0.62, 0.63, 0.65), (0.55, 0.56, 0.60), 0.62
     else:
         low, high, white = (0.62, 0.72, 0.86), (0.22, 0.42, 0.80), 0.92
+    canvas.mark_glowing(0, 0, rows, size)
     top = np.ones((rows, size), np.float32)
     canvas.paint(
         top, (0, 0), Surface((0.01, 0.01, 0.01), -20.0, 1.0, grain=0, warmth=0), "sky", 2e3
@@ -105,10 +106,10 @@ def _paint_ground(scene: Scene, draws: Draws, vanishing: float) -> tuple[float, 
     """
     canvas, size, weather = scene.canvas, scene.canvas.size, scene.weather
     first = int(scene.horizon)
-    ys, xs = canvas.ys[first:], canvas.xs[first:]
+    ys, xs = canvas.ys[first:], canvas.xs
     down = np.maximum(ys - scene.horizon, 0.5) / (size - scene.horizon)
     depth = np.minimum(4.0 / down, 900).astype(np.float32)
-    everywhere = np.ones_like(down)
+    everywhere = np.ones((size - first, size), np.float32)
     grass = draws.chance(0.5)
     verge = Surface(
         (0.16, 0.24, 0.10) if grass else (0.33, 0.31, 0.29),
@@ -223,7 +224,8 @@ def illumination(scene: Scene) -> Array:
     light[:] = np.array([0.020, 0.021, 0.028], np.float32)[:, None, None]
     # The headlights of the car that carries the cameras: brightest in the middle and close by.
     beam = np.exp(-(((canvas.xs / size - 0.5) / 0.34) ** 2))
-    beam *= 1 / (1 + (canvas.depth / 14) ** 2) * (canvas.ys > scene.horizon - 0.06 * size)
+    near = 1 / (1 + (canvas.depth / 14) ** 2)
+    beam = beam * (near * (canvas.ys > scene.horizon - 0.06 * size))
     light += np.array([0.62, 0.60, 0.52], np.float32)[:, None, None] * beam
     for x, y in scene.lamps:
         reach = max(0.6 * (y - scene.horizon), 0.05 * size)

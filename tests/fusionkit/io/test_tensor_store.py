@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,21 @@ def test_what_was_put_is_got_and_nothing_else(store, tmp_path):
         assert index in store
     assert all(torch.equal(store.get(index), tensors[index]) for index in range(50))
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes can't be copied")
+def test_copies_of_the_process_put_into_the_same_store(store):
+    store.put(0, torch.zeros(3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the test runner has threads
+        child = os.fork()
+    if child == 0:
+        store.put(1, torch.arange(3.0))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert 1 not in store
+    store.note(1)
+    assert store.get(1).tolist() == [0, 1, 2]
 
 
 def test_tensors_of_another_shape_are_refused(store):

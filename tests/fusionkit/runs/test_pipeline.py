@@ -384,13 +384,13 @@ def test_mixed_precision_trains(run):
 def test_a_training_on_many_scenes_starts_at_once_and_makes_each_once(run, plugins, monkeypatch):
     made: Counter[int] = Counter()
     scenes = type(fk.build("dataset", name="scenes", size=48, train=1, val=0))
-    render = scenes.__getitem__
+    render = scenes._render
 
     def counted(self, index: int):
         made[index] += 1
         return render(self, index)
 
-    monkeypatch.setattr(scenes, "__getitem__", counted)
+    monkeypatch.setattr(scenes, "_render", counted)
     result = run("stages=[{name: train-sensors, epochs: 3}, {name: train-backbone, epochs: 1}]")
     assert [made[index] for index in range(1, 6)] == [1] * 5
     many = load_config(result.folder / "config.yaml", ["data.train=1000000"], plugins)
