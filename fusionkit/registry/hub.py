@@ -93,21 +93,12 @@ def fetch_model(reference: HubReference, *, offline: bool = False) -> Model:
         Traceback (most recent call last):
         fusionkit.errors.FusionkitError: hf:nobody/nothing is not in the cache...
     """
-    api = _open_hub()
-
-    def fetch(name: str, revision: str | None) -> Path:
-        with _explained(reference, offline):
-            return Path(
-                api.hf_hub_download(
-                    reference.repository, name, revision=revision, local_files_only=offline
-                )
-            )
-
-    config = fetch(_CONFIG, reference.revision)
+    find = _find_in_cache if offline else _download
+    config = find(reference, _CONFIG, reference.revision)
     commit = config.parent.name  # so that both files are of one commit
     card = _read_card(config, reference)
     model = Model(card, config)
-    fetch(_WEIGHTS, commit)
+    find(reference, _WEIGHTS, commit)
     try:
         model.verify()
     except FusionkitError:
@@ -163,7 +154,7 @@ def push_model(model: Model, repository: str, *, private: bool = False) -> HubRe
     }
     import huggingface_hub as hub
 
-    with _explained(reference, offline=False):
+    with _explained(reference):
         api.create_repo(repository, private=private or None, exist_ok=True)
         commit = api.create_commit(
             repository,
@@ -173,20 +164,46 @@ def push_model(model: Model, repository: str, *, private: bool = False) -> HubRe
     return HubReference(repository, commit.oid)
 
 
+def _download(reference: HubReference, name: str, revision: str | None) -> Path:
+    """Return a file of a model; it is downloaded unless the cache has it."""
+    api = _open_hub()
+    with _explained(reference):
+        return Path(api.hf_hub_download(reference.repository, name, revision=revision))
+
+
+def _find_in_cache(reference: HubReference, name: str, revision: str | None) -> Path:
+    """Return a file of a model from the cache.
+
+    Even if ``hf_hub_download`` shall use local files only, it asks the server for other things.
+    """
+    _open_hub()
+    from huggingface_hub import try_to_load_from_cache
+
+    with _explained(reference):
+        path = try_to_load_from_cache(reference.repository, name, revision=revision)
+    if not isinstance(path, str):
+        raise FusionkitError(
+            f"{reference} is not in the cache; download it with: fusionkit models {reference}"
+        )
+    return Path(path)
+
+
 def _open_hub() -> HfApi:
+    """Return what speaks to the hub; it sends nothing that is not about the model."""
     try:
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, constants
     except ImportError:
         raise FusionkitError(
             'models of the hub need huggingface_hub; install it with: pip install "'
             'fusionkit-mmif[hub]"'
         ) from None
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     version = importlib.metadata.version("fusionkit-mmif")
     return HfApi(library_name=_LIBRARY, library_version=version)
 
 
 @contextmanager
-def _explained(reference: HubReference, offline: bool) -> Iterator[None]:
+def _explained(reference: HubReference) -> Iterator[None]:
     """Raise one FusionkitError for whatever goes wrong with the hub."""
     from huggingface_hub import errors
 
@@ -202,12 +219,9 @@ def _explained(reference: HubReference, offline: bool) -> Iterator[None]:
     except errors.RevisionNotFoundError:
         raise FusionkitError(f"{reference}: the model has no such revision") from None
     except errors.LocalEntryNotFoundError as error:
-        remedy = (
-            f"download it with: fusionkit models {reference}"
-            if offline
-            else f"the hub can't be reached ({_line(error)})"
-        )
-        raise FusionkitError(f"{reference} is not in the cache; {remedy}") from None
+        raise FusionkitError(
+            f"{reference} is not in the cache; the hub can't be reached ({_line(error)})"
+        ) from None
     except errors.EntryNotFoundError:
         raise FusionkitError(
             f"{reference} is no model of fusionkit: it lacks {_CONFIG} or {_WEIGHTS}"

@@ -39,6 +39,7 @@ class Hub(ThreadingHTTPServer):
         private: Whether the repository is private; None before it is created.
         stored: SHA-256 -> content of large files.
         asked: Method and path of each request.
+        agents: What the clients said about themselves.
     """
 
     daemon_threads = True
@@ -50,6 +51,7 @@ class Hub(ThreadingHTTPServer):
         self.private: bool | None = None
         self.stored: dict[str, bytes] = {}
         self.asked: list[str] = []
+        self.agents: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -86,6 +88,7 @@ class _Answer(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server, path = self.server, self.path.partition("?")[0]
         server.asked.append(f"{self.command} {path}")
+        server.agents.add(self.headers.get("User-Agent", ""))
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if path.startswith("/stored/"):
             server.stored[path.rpartition("/")[2]] = body
@@ -141,6 +144,7 @@ class _Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server, path = self.server, self.path.partition("?")[0]
         server.asked.append(f"{self.command} {path}")
+        server.agents.add(self.headers.get("User-Agent", ""))
         found = re.fullmatch(r"/owner/night/resolve/([^/]+)/(.+)", path)
         if found is None or server.private is None or (server.private and not self._is_owner):
             self._fail(401 if not self._is_owner else 404, "RepoNotFound")
@@ -213,8 +217,14 @@ def test_a_published_model_is_the_same_elsewhere(hub, model):
 def test_a_model_is_downloaded_once_and_works_without_the_hub(hub, model, logged, monkeypatch):
     published = push_model(model, "owner/night")
     hub.asked.clear()
+    hub.agents.clear()
     fk.load("hf:owner/night")
     assert f"model: {published}" in logged
+    assert {line.split("/resolve/")[0] for line in hub.asked} == {
+        "HEAD /owner/night",
+        "GET /owner/night",
+    }
+    assert all(agent.startswith("fusionkit/") and "torch" not in agent for agent in hub.agents)
     gets = [line for line in hub.asked if line.startswith("GET")]
     assert len(gets) == 2
     fk.load("hf:owner/night")
