@@ -28,6 +28,7 @@ CLASSES = (
 )
 """Classes of the segmentation mask, by index."""
 
+_DARK: Colour = (0.0, 0.0, 0.0)
 _HALF = np.array(0.5, np.float32)  # faster to compare with than a number of Python
 
 _INDEX = {name: index for index, name in enumerate(CLASSES)}
@@ -52,7 +53,7 @@ class Surface:
     albedo: Colour
     temperature: float
     emissivity: float = 0.95
-    glow: Colour = (0.0, 0.0, 0.0)
+    glow: Colour = _DARK
     grain: float = 0.08
     warmth: float = 0.3
 
@@ -69,10 +70,10 @@ class Surface:
         both = np.array((plain, relief), np.float32).reshape(2, 8, 1, 1)
         return both[0], both[1]
 
-    @cached_property
+    @property
     def glows(self) -> bool:
         """Whether it emits light."""
-        return any(self.glow)
+        return self.glow != _DARK
 
 
 class Canvas:
@@ -111,8 +112,8 @@ class Canvas:
         self._relief = np.zeros((5, size, size), np.float32)
         self._relief[:3], self._relief[3] = textures[0], textures[1]
         self._current = 0
-        # Windows (top, left, bottom, right) in which something glows.
-        self._glowing: list[tuple[int, int, int, int]] = []
+        # Below this row nothing glows.
+        self._glow_end = 0
         centres = np.arange(size, dtype=np.float32) + np.float32(0.5)
         self.ys, self.xs = centres[:, None], centres[None]
 
@@ -181,13 +182,13 @@ class Canvas:
         change -= blended
         change *= alpha
         blended += change
-        if surface.glows or self._meets_glow(top, left, top + h, left + w):
+        if surface.glows or top < self._glow_end:
             glow = self._blended[(slice(5, 8), *window)]
             change = value[5:] - glow
             change *= alpha
             glow += change
             if surface.glows:
-                self.mark_glowing(top, left, top + h, left + w)
+                self.mark_glowing(top + h)
         self._depth = None
         number = len(self._labels)
         np.copyto(self._shown[window], number, where=alpha > _HALF)
@@ -198,14 +199,9 @@ class Canvas:
             depth = 0.0
         self._depths.append(depth)
 
-    def mark_glowing(self, top: int, left: int, bottom: int, right: int) -> None:
-        """Remember that something glows in a window; elsewhere the glow is zero and stays so."""
-        self._glowing.append((top, left, bottom, right))
-
-    def _meets_glow(self, top: int, left: int, bottom: int, right: int) -> bool:
-        return any(
-            top < b and t < bottom and left < r and lft < right for t, lft, b, r in self._glowing
-        )
+    def mark_glowing(self, end: int) -> None:
+        """Remember that something may glow above a row; below it the glow is zero and stays so."""
+        self._glow_end = max(self._glow_end, end)
 
     def window(
         self, left: float, top: float, right: float, bottom: float

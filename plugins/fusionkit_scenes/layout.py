@@ -63,7 +63,7 @@ def _paint_sky(scene: Scene, draws: Draws) -> None:
         low, high, white = (0.62, 0.63, 0.65), (0.55, 0.56, 0.60), 0.62
     else:
         low, high, white = (0.62, 0.72, 0.86), (0.22, 0.42, 0.80), 0.92
-    canvas.mark_glowing(0, 0, rows, size)
+    canvas.mark_glowing(rows)
     top = np.ones((rows, size), np.float32)
     canvas.paint(
         top, (0, 0), Surface((0.01, 0.01, 0.01), -20.0, 1.0, grain=0, warmth=0), "sky", 2e3
