@@ -47,7 +47,11 @@ def report(what: str, network: nn.Module, images: Tensor | Images) -> None:
         optimizer.step()
         value = loss.item()
         middle = time.process_time()
-        assert guard.find_problem({"loss": value}) is None
+        measured = guard.measure()
+        numbers = torch.stack(list(measured.values())).tolist()
+        assert (
+            guard.find_problem({"loss": value}, dict(zip(measured, numbers, strict=True))) is None
+        )
         if round_:  # the first round is a warm-up
             whole.append(middle - start)
             checks.append(time.process_time() - middle)

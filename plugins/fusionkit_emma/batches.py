@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fusionkit.errors import FusionkitError
 from fusionkit.interfaces import Backbone, BatchShare, RunContext, Sample
 from fusionkit.io.tensor_store import TensorStore
+from fusionkit_emma.transfer import one_ahead, send
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,14 @@ class Batches:
         return len(self._loader)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch; they depend on the seed and the number only."""
+        """Yield the batches of an epoch; they depend on the seed and the number only.
+
+        While a GPU works on one, the next is made and sent.
+        """
+        batches = self._make(number)
+        return batches if self._device.type == "cpu" else one_ahead(batches)
+
+    def _make(self, number: int) -> Iterator[Batch]:
         self._generator.manual_seed(self._epoch_seed + number)
         self._order.manual_seed(self._epoch_seed + number)
         for stacked, ids in self._loader:
@@ -189,10 +197,10 @@ class Batches:
             teacher = _choose(taught, self.blend, generator, self.share)
         return Batch(
             {
-                name: sources[:, k : k + 1].contiguous().to(self._device)
+                name: send(sources[:, k : k + 1].contiguous(), self._device)
                 for k, name in enumerate(self.modalities)
             },
-            None if teacher is None else teacher.to(self._device),
+            None if teacher is None else send(teacher, self._device),
             ids,
         )
 

@@ -16,8 +16,9 @@ scale of the loss each time, which starts at 2 ** 16."""
 class FiniteGuard:
     """Checks the numbers of each training step.
 
-    Gradients and weights are checked together after the step of the optimizer, because reading a
-    result from a GPU makes the CPU wait for it.
+    ``measure`` says after the optimizer's step what is to be checked, and leaves it on its device,
+    because reading a result from a GPU makes the CPU wait for it. ``find_problem`` gets the
+    numbers once they have been read, maybe many steps later.
 
     Args:
         modules: The modules that are trained, by name.
@@ -26,12 +27,15 @@ class FiniteGuard:
     Example:
         >>> layer = nn.Linear(1, 1)
         >>> guard = FiniteGuard({"sensor": layer})
-        >>> guard.find_problem({"loss": 0.5}) is None
+        >>> def problem(**losses: float) -> str | None:
+        ...     numbers = {what: number.item() for what, number in guard.measure().items()}
+        ...     return guard.find_problem(losses, numbers)
+        >>> problem(loss=0.5) is None
         True
-        >>> guard.find_problem({"loss": float("inf"), "loss/sensing": float("inf")})
-        'loss/sensing became inf'
+        >>> problem(loss=float("inf"), sensing=float("inf"))
+        'sensing became inf'
         >>> _ = nn.init.constant_(layer.bias, float("nan"))
-        >>> guard.find_problem({"loss": 0.5})
+        >>> problem(loss=0.5)
         'the weight sensor.bias became nan'
     """
 
@@ -45,43 +49,67 @@ class FiniteGuard:
         self._skips_steps = skips_steps
         self._skipped = 0
 
-    def find_problem(
-        self, losses: Mapping[str, float], gradient_norm: Tensor | None = None
-    ) -> str | None:
+    def measure(self, gradient_norm: Tensor | None = None) -> dict[str, Tensor]:
+        """Return one number of each gradient and weight, which is not finite if an element is not.
+
+        Args:
+            gradient_norm: Norm of the whole gradient before it was clipped. Without it the
+                gradients themselves are measured.
+
+        Returns:
+            What it is -> scalar on the device. Gradients come first.
+        """
+        tensors = self._tensors(with_gradients=gradient_norm is None)
+        found = dict(zip(tensors, _norms(list(tensors.values())), strict=True))
+        if gradient_norm is None:
+            return found
+        return {"the norm of the gradient": gradient_norm.detach(), **found}
+
+    def find_problem(self, losses: Mapping[str, float], numbers: Mapping[str, float]) -> str | None:
         """Return what is not finite after a step, None if everything is finite.
 
         Args:
             losses: The terms of the loss by name; ``loss`` is their sum.
-            gradient_norm: Norm of the whole gradient before it was clipped. Without it the
-                gradient itself is checked.
+            numbers: What ``measure`` returned after that step.
         """
         if problem := infinite_losses(losses):
             return problem
-        weights = list(self._parameters.values())
-        gradients = [] if gradient_norm is not None else [p.grad for p in weights]
-        # Norms are quick, and not finite if an element is not; huge finite elements may overflow,
-        # so every element is looked at before something is reported.
-        norms = _norms([*weights, *(g for g in gradients if g is not None)])
-        if gradient_norm is not None:
-            norms.append(gradient_norm.to(norms[0]))
-        if bool(torch.stack(norms).isfinite().all()):
+        bad = {what: number for what, number in numbers.items() if not math.isfinite(number)}
+        bad = self._without_overflows(bad)
+        if not bad:
             self._skipped = 0
             return None
-        problem = self._gradient_problem(gradient_norm) or self._weight_problem()
-        if self._skips_steps and "gradient" in (problem or "") and not self._weight_problem():
+        if self._skips_steps and all("gradient" in what for what in bad):
             self._skipped += 1
-            return problem if self._skipped > SKIPPED_STEPS else None
-        return problem
+            if self._skipped <= SKIPPED_STEPS:
+                return None
+        what, number = next(iter(bad.items()))
+        return f"{what} became {number}"
 
-    def _gradient_problem(self, norm: Tensor | None) -> str | None:
-        if norm is not None:
-            value = float(norm)
-            return None if math.isfinite(value) else f"the norm of the gradient became {value}"
-        gradients = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
-        return _first_problem("gradient of", gradients)
+    def _tensors(self, with_gradients: bool) -> dict[str, Tensor]:
+        gradients = {
+            f"the gradient of {name}": parameter.grad
+            for name, parameter in self._parameters.items()
+            if with_gradients and parameter.grad is not None
+        }
+        weights = {f"the weight {name}": weight for name, weight in self._parameters.items()}
+        return {what: tensor.detach() for what, tensor in {**gradients, **weights}.items()}
 
-    def _weight_problem(self) -> str | None:
-        return _first_problem("weight", self._parameters)
+    def _without_overflows(self, bad: Mapping[str, float]) -> dict[str, float]:
+        """Replace each number by the first element that is not finite; leave out the others.
+
+        Norms of huge finite elements may overflow. Only on CPUs are norms measured, and they are
+        read at once, so that the elements are still there.
+        """
+        tensors = self._tensors(with_gradients=True) if bad else {}
+        found = {}
+        for what, number in bad.items():
+            tensor = tensors.get(what)
+            if tensor is None or tensor.device.type != "cpu":
+                found[what] = number
+            elif not bool(tensor.isfinite().all()):
+                found[what] = tensor[~tensor.isfinite()][0].item()
+        return found
 
 
 def infinite_losses(losses: Mapping[str, float]) -> str | None:
@@ -97,19 +125,13 @@ def infinite_losses(losses: Mapping[str, float]) -> str | None:
 
 
 def _norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the Euclidean norm of each tensor; NaN or infinite if an element is."""
-    found = [tensor.detach() for tensor in tensors]
-    # The largest absolute value could not overflow, but takes ten times as long on a CPU.
-    return list(torch._foreach_norm(found))  # pyright: ignore[reportPrivateImportUsage]
+    """Return a number of each tensor that is NaN or infinite if an element is.
 
-
-def _first_problem(what: str, tensors: Mapping[str, Tensor]) -> str | None:
-    for name, tensor in tensors.items():
-        value = tensor.detach()
-        if not bool(value.isfinite().all()):
-            bad = value[~value.isfinite()][0].item()
-            return f"the {what} {name} became {bad}"
-    return None
+    It is the largest absolute value, which can't overflow; on CPUs, where that takes ten times as
+    long, it is the Euclidean norm.
+    """
+    order = 2.0 if all(tensor.device.type == "cpu" for tensor in tensors) else math.inf
+    return list(torch._foreach_norm(tensors, order))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def describe_samples(ids: Iterable[str]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -29,8 +31,37 @@ class Stateful(Protocol):
         ...
 
 
+READ_EVERY = 20
+"""Steps on a GPU after which their numbers are read, checked and logged together."""
+
+
+@dataclass(frozen=True)
+class _FinishedStep:
+    """A step whose numbers may still be on the device.
+
+    Attributes:
+        number: Number of the step, from 1.
+        ids: Samples of the batch.
+        lr: Learning rate.
+        losses: Names of the losses.
+        measured: What the guard measured beside them.
+        numbers: The values of both, (losses + measured).
+    """
+
+    number: int
+    ids: tuple[str, ...]
+    lr: float
+    losses: tuple[str, ...]
+    measured: tuple[str, ...]
+    numbers: Tensor
+
+
 class Epoch:
     """One pass over the training patches; iterate over it to get the batches.
+
+    On a CPU the numbers of a step are checked and logged after it. On other devices they stay there
+    and are read every ``READ_EVERY`` steps and at the end of the epoch, so that the CPU goes on
+    while the device works. Nothing is saved before all of them have been checked.
 
     Attributes:
         number: Number of the epoch, from 0.
@@ -54,36 +85,66 @@ class Epoch:
         self._guard = guard
         self._progress = progress
         self._ids: tuple[str, ...] = ()
+        self._unread: list[_FinishedStep] = []
+        self._read_every = 1 if run.fabric.device.type == "cpu" else READ_EVERY
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._batches.epoch(self.number):
             self._ids = batch.ids
             yield batch
+        self._read()
 
     def finish_step(
-        self, values: Mapping[str, float], lr: float, gradient_norm: Tensor | None = None
+        self, losses: Mapping[str, Tensor], lr: float, gradient_norm: Tensor | None = None
     ) -> None:
-        """Count a batch after the optimizer's step; check and log its numbers.
+        """Count a batch after the optimizer's step; check and log its numbers, now or later.
 
         Args:
-            values: The loss and its terms for the images of this process. Those of names that
-                begin with ``rmse`` are root mean squares.
+            losses: The loss and its terms for the images of this process, scalars. Those of names
+                that begin with ``rmse`` are mean squares, whose root is logged.
             lr: Learning rate of the step.
             gradient_norm: Norm of the gradient, if it was clipped.
 
         Raises:
-            FusionkitError: if a loss, the gradient or a weight is NaN or infinite.
+            FusionkitError: if a loss, the gradient or a weight is NaN or infinite, in this step or
+                in one that had not been read.
         """
         self.step += 1
-        problem = self._guard.find_problem(values, gradient_norm)
-        if problem is not None:
-            problem = f"{describe_samples(self._ids)}: {problem}"
-        if (problem := _problem_of_any_process(self._run, problem)) is not None:
-            raise _divergence(self._run, self.number, f"step {self.step}, {problem}")
-        values = _means_over_processes(self._run, values)
-        self._run.log.write(self.step, {**values, "lr": lr})
-        # The terms of the loss are for the log; a bar has no room for them.
-        self._progress.step({k: v for k, v in values.items() if not k.startswith("loss/")})
+        measured = self._guard.measure(gradient_norm)
+        numbers = torch.stack([value.detach() for value in (*losses.values(), *measured.values())])
+        self._unread.append(
+            _FinishedStep(self.step, self._ids, lr, tuple(losses), tuple(measured), numbers)
+        )
+        if len(self._unread) == self._read_every:
+            self._read()
+
+    def _read(self) -> None:
+        """Check and log the steps that have not been read; wait for the device to finish them."""
+        steps, self._unread = self._unread, []
+        if not steps:
+            return
+        numbers = torch.cat([step.numbers for step in steps])
+        means = _mean_over_processes(self._run, numbers).tolist()
+        values = numbers.tolist()
+        end, problem = 0, None
+        logged: list[tuple[_FinishedStep, dict[str, float]]] = []
+        for step in steps:
+            start, end = end, end + len(step.numbers)
+            logged.append((step, _losses(step, means[start:end])))
+            measured = dict(zip(step.measured, values[start + len(step.losses) : end], strict=True))
+            problem = self._guard.find_problem(_losses(step, values[start:end]), measured)
+            if problem is not None:
+                problem = f"{describe_samples(step.ids)}: {problem}"
+                break
+        found = _first_problem_of_processes(self._run, len(logged), problem)
+        good = len(logged) if found is None else found[0] - 1
+        for step, losses in logged[:good]:
+            self._run.log.write(step.number, {**losses, "lr": step.lr})
+            # The terms of the loss are for the log; a bar has no room for them.
+            self._progress.step({k: v for k, v in losses.items() if not k.startswith("loss/")})
+        if found is not None:
+            step = steps[good]
+            raise _divergence(self._run, self.number, f"step {step.number}, {found[1]}")
 
     def log(self, values: Mapping[str, float]) -> None:
         """Log numbers of the epoch."""
@@ -175,28 +236,46 @@ def _resume(run: RunContext, parts: Mapping[str, Stateful], epochs: int) -> int:
     return done
 
 
-def _problem_of_any_process(run: RunContext, problem: str | None) -> str | None:
-    """Return the problem of one of the processes, so that none waits for one that has stopped."""
+def _losses(step: _FinishedStep, numbers: Sequence[float]) -> dict[str, float]:
+    """Return the losses of a step for the log: roots of those that are mean squares."""
+    losses = zip(step.losses, numbers, strict=False)  # what was measured follows them
+    return {name: math.sqrt(x) if name.startswith("rmse") else x for name, x in losses}
+
+
+def _first_problem_of_processes(
+    run: RunContext, step: int, problem: str | None
+) -> tuple[int, str] | None:
+    """Return the first problem of any process, so that none waits for one that has stopped.
+
+    Args:
+        run: The run.
+        step: Which of the steps that are read at once has the problem, from 1.
+        problem: The problem of this process.
+
+    Returns:
+        The step and the problem; None if no process has one.
+    """
     fabric = run.fabric
     if fabric.world_size == 1:
-        return problem
-    rank = -1.0 if problem is None else float(fabric.global_rank)
-    found = fabric.all_reduce(torch.tensor(rank, device=fabric.device), reduce_op="max")
-    assert isinstance(found, Tensor)
-    return None if found < 0 else fabric.broadcast(problem, src=int(found))
+        return None if problem is None else (step, problem)
+    # A number that is the smaller, the earlier the step is.
+    ranks = fabric.world_size
+    place = math.inf if problem is None else float(step * ranks + fabric.global_rank)
+    first = fabric.all_reduce(torch.tensor(-place, device=fabric.device), reduce_op="max")
+    assert isinstance(first, Tensor)
+    if math.isinf(place := -float(first)):
+        return None
+    step, rank = divmod(int(place), ranks)
+    return step, fabric.broadcast(problem or "", src=rank)
 
 
-def _means_over_processes(run: RunContext, values: Mapping[str, float]) -> dict[str, float]:
-    """Return the values of the whole batch, of which each process has an equal share."""
+def _mean_over_processes(run: RunContext, numbers: Tensor) -> Tensor:
+    """Return the numbers of the whole batch, of which each process has an equal share."""
     if run.fabric.world_size == 1:
-        return dict(values)
-    powers = [2.0 if name.startswith("rmse") else 1.0 for name in values]
-    powered = [value**power for value, power in zip(values.values(), powers, strict=True)]
-    local = torch.tensor(powered, dtype=torch.float64, device=run.fabric.device)
-    means = run.fabric.all_reduce(local, reduce_op="mean")
+        return numbers
+    means = run.fabric.all_reduce(numbers.double(), reduce_op="mean")
     assert isinstance(means, Tensor)
-    found = zip(values, means.tolist(), powers, strict=True)
-    return {name: mean ** (1 / power) for name, mean, power in found}
+    return means
 
 
 def _divergence(run: RunContext, epochs: int, problem: str) -> FusionkitError:

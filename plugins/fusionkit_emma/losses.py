@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fusionkit.interfaces import BatchShare, Distance, FusionStep, Loss, TransformElement
 from fusionkit_emma.distances import L1Sobel
+from fusionkit_emma.transfer import send
 
 logger = logging.getLogger("fusionkit")
 
@@ -153,7 +154,7 @@ class Equivariance(Loss):
             if self.identity:
                 masks.insert(0, torch.ones(height, width, dtype=torch.bool))
             batch = fused.shape[0]
-            mask = torch.stack(masks)[:, None].repeat_interleave(batch, dim=0).to(stack.device)
+            mask = send(torch.stack(masks)[:, None].repeat_interleave(batch, dim=0), stack.device)
         seen = add_noise(stack, self.noise, step.generator, step.share, batches=len(images))
         if self.identity and drawn and not self.noise and not self.detach:
             rest = seen[len(fused) :]  # `sensing` looks at the first batch too
@@ -198,4 +199,5 @@ def add_noise(
         return x
     images = len(x) // batches * share.processes
     drawn = torch.randn(batches, images, *x.shape[1:], generator=generator)
-    return x + sigma * share.of(drawn, dim=1).reshape(x.shape).to(x)
+    noise = share.of(drawn, dim=1).reshape(x.shape).to(x.dtype)
+    return x + sigma * send(noise, x.device)

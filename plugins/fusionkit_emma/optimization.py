@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 import torch
@@ -143,7 +143,38 @@ def build_scheduler(optimizer: Optimizer, rate: Callable[[int], float]) -> Lambd
     return LambdaLR(optimizer, rate)
 
 
-def build_average(module: nn.Module, decay: float) -> AveragedModel:
+class MovingAverage(AveragedModel):
+    """An exponential moving average of the weights and buffers of a module.
+
+    The average of its base class asks the device for the number of steps, once for each type of
+    tensor and step, which the CPU then waits for. This one counts on the CPU.
+
+    Args:
+        module: The module to average.
+        decay: Decay per step, reached after the faster decay of the first steps.
+    """
+
+    def __init__(self, module: nn.Module, decay: float):
+        super().__init__(module)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Take the present weights into the average; the first time, copy them."""
+        step = int(self.n_averaged)
+        for average, value in zip(_tensors(self.module), _tensors(model), strict=True):
+            if step and average.is_floating_point():
+                average.lerp_(value, 1 - decay_at(step, self._decay))
+            else:
+                average.copy_(value)
+        self.n_averaged += 1
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def build_average(module: nn.Module, decay: float) -> MovingAverage:
     """Return a moving average of the weights that starts at the present ones.
 
     Args:
@@ -157,18 +188,9 @@ def build_average(module: nn.Module, decay: float) -> AveragedModel:
         >>> torch.equal(average.module.weight, module.weight)
         True
     """
-
-    @torch.no_grad()
-    def update(averages: Sequence[Tensor], values: Sequence[Tensor], step: int | Tensor) -> None:
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, 1 - decay_at(int(step), decay))
-            else:
-                average.copy_(value)
-
-    averaged = AveragedModel(module, multi_avg_fn=update, use_buffers=True)
-    averaged.update_parameters(module)  # the first update copies
-    return averaged
+    average = MovingAverage(module, decay)
+    average.update_parameters(module)
+    return average
 
 
 def decay_at(step: int, decay: float) -> float:

@@ -221,9 +221,9 @@ class TrainBackbone(Stage):
                 optimizer.step()
                 if average is not None:
                     average.update_parameters(backbone)
-                losses = {f"loss/{term.label}": term.value.item() for term in terms}
+                losses = {f"loss/{term.label}": term.value for term in terms}
                 epoch.finish_step(
-                    {"loss": total.item(), **losses},
+                    {"loss": total, **losses},
                     lr=float(scheduler.get_last_lr()[0]),
                     gradient_norm=norm,
                 )

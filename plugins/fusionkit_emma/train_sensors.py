@@ -26,6 +26,7 @@ from fusionkit_emma.optimization import (
     check_optimizer,
 )
 from fusionkit_emma.patch_size import check_patch_size
+from fusionkit_emma.transfer import send
 
 OPTIMIZER = OptimizerSettings()
 SCHEDULE = ScheduleSettings(every=10)
@@ -129,10 +130,10 @@ class TrainSensors(Stage):
                 sensed = module(self._with_noise(batch.teacher, generator, batches.share))
                 errors = {m: F.mse_loss(sensed[m], batch.sources[m]) for m in sensed}
                 optimizer.zero_grad()
-                fabric.backward(sum(errors.values(), start=torch.zeros(())))
+                fabric.backward(torch.stack(list(errors.values())).sum())
                 optimizer.step()
                 epoch.finish_step(
-                    {f"rmse/{m}": math.sqrt(error.item()) for m, error in errors.items()},
+                    {f"rmse/{m}": error for m, error in errors.items()},
                     lr=float(scheduler.get_last_lr()[0]),
                 )
                 scheduler.step()
@@ -147,7 +148,7 @@ class TrainSensors(Stage):
         images = len(fused) * share.processes
         levels = share.of(torch.rand(images, 1, 1, 1, generator=generator))
         noise = add_noise(torch.zeros_like(fused), self.noise, generator, share)
-        return fused + levels.to(noise) * noise
+        return fused + send(levels.to(noise.dtype), noise.device) * noise
 
     @torch.no_grad()
     def _validate(

@@ -74,7 +74,7 @@ class Rotated(TransformElement):
 
     def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Rotate all images by the angle."""
-        return rotate(x, torch.tensor([self.degrees], dtype=x.dtype, device=x.device))
+        return rotate(x, x.new_full((1,), self.degrees))
 
     def inverse(self) -> Rotated:
         """Rotate back; restores the interior except for interpolation."""

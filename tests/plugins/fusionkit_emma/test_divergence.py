@@ -300,6 +300,11 @@ def test_absurd_numbers_end_in_a_sentence(train, tmp_path, override):
         assert all(tensor.isfinite().all() for tensor in tensors.values())
 
 
+def problem_of(guard: FiniteGuard) -> str | None:
+    numbers = {what: number.item() for what, number in guard.measure().items()}
+    return guard.find_problem({"loss": 0.5}, numbers)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("part", ["weight", "gradient"])
 def test_one_bad_number_among_huge_ones_is_found_and_no_other(part, value):
@@ -307,10 +312,10 @@ def test_one_bad_number_among_huge_ones_is_found_and_no_other(part, value):
     layer.weight.grad = torch.full((64, 64), -1e30)
     nn.init.constant_(layer.weight, 1e30)  # their squares are infinite in float32
     guard = FiniteGuard({"layer": layer})
-    assert guard.find_problem({"loss": 0.5}) is None
+    assert problem_of(guard) is None
     spoilt = layer.weight.detach() if part == "weight" else layer.weight.grad
     spoilt[5, 7] = value
-    problem = guard.find_problem({"loss": 0.5})
+    problem = problem_of(guard)
     assert problem is not None
     assert f"the {part} " in problem or f"the {part} of " in problem
     assert str(value) in problem
