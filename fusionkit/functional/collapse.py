@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from kornia.filters import spatial_gradient
 from torch import Tensor
 from torch.nn import functional as F
+
+from fusionkit.functional.gradients import sobel
 
 __all__ = [
     "LEAST_SHARE",
@@ -214,7 +215,7 @@ def verdict(
 
 
 def _gradient(x: Tensor) -> Float[Tensor, "b 2 h w"]:
-    return spatial_gradient(x)[:, 0]
+    return sobel(x)[:, 0]
 
 
 def _differences(x: Tensor) -> Float[Tensor, "b 2 h w"]:

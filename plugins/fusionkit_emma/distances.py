@@ -6,11 +6,11 @@ from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
-from kornia.filters import spatial_gradient
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from fusionkit.functional.gradients import sobel
 from fusionkit.functional.windows import gaussian_window
 from fusionkit.interfaces import Distance
 
@@ -74,7 +74,7 @@ class L1Sobel(Distance):
         """
         difference = a - b
         # Sobel is linear, so the gradient of the difference is the difference of the gradients.
-        gradient = spatial_gradient(difference).abs().mean(dim=2)
+        gradient = sobel(difference).abs().mean(dim=2)
         inner = None if mask is None else erode(mask)
         return self.intensity * masked_mean(difference.abs(), mask) + self.gradient * masked_mean(
             gradient, inner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +124,7 @@ def infinite_losses(losses: Mapping[str, float]) -> str | None:
     return ", ".join(f"{name} became {value}" for name, value in terms.items()) or None
 
 
-def _norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+def _norms(tensors: list[Tensor]) -> list[Tensor]:
     """Return a number of each tensor that is NaN or infinite if an element is.
 
     It is the largest absolute value, which can't overflow; on CPUs, where that takes ten times as

@@ -124,8 +124,10 @@ class Epoch:
         if not steps:
             return
         numbers = torch.cat([step.numbers for step in steps])
-        means = _mean_over_processes(self._run, numbers).tolist()
-        values = numbers.tolist()
+        values = numbers.cpu().tolist()
+        means = values
+        if self._run.fabric.world_size > 1:
+            means = _mean_over_processes(self._run, numbers).cpu().tolist()
         end, problem = 0, None
         logged: list[tuple[_FinishedStep, dict[str, float]]] = []
         for step in steps:
@@ -271,8 +273,6 @@ def _first_problem_of_processes(
 
 def _mean_over_processes(run: RunContext, numbers: Tensor) -> Tensor:
     """Return the numbers of the whole batch, of which each process has an equal share."""
-    if run.fabric.world_size == 1:
-        return numbers
     means = run.fabric.all_reduce(numbers.double(), reduce_op="mean")
     assert isinstance(means, Tensor)
     return means

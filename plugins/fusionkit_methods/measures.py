@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from jaxtyping import Float
-from kornia.filters import spatial_gradient
 from torch import Tensor
+
+from fusionkit.functional.gradients import sobel
 
 
 def edge_strength(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -16,7 +17,7 @@ def edge_strength(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         >>> edge_strength(ramp)[0, 0, 2]
         tensor([0.5000, 1.0000, 1.0000, 1.0000, 0.5000])
     """
-    return spatial_gradient(x).abs().sum(dim=2)
+    return sobel(x).abs().sum(dim=2)
 
 
 def mean_ssim(a: Float[Tensor, "b 1 h w"], b: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
