@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
+from lightning_fabric import Fabric
 from torch import Generator, Tensor
 
 from fusionkit.inference.inference_form import fold_batch_norms
@@ -50,6 +52,11 @@ class Objective:
     sensors: Mapping[str, Sensor]
     transforms: Sequence[tuple[TransformGroup, int]]
 
+    def in_precision_of(self, fabric: Fabric) -> Objective:
+        """Return the same losses with sensors that work in the precision of the training."""
+        sensors: dict[str, Sensor] = {m: MixedSensor(s, fabric) for m, s in self.sensors.items()}
+        return replace(self, sensors=sensors)
+
     def terms(
         self,
         sources: Images,
@@ -69,6 +76,35 @@ class Objective:
         """
         step = FusionStep(sources, fused, backbone, self.sensors, self.transforms, generator, share)
         return [Term(label, weight, loss(step)) for label, loss, weight in self.losses]
+
+
+class MixedSensor(Sensor):
+    """A sensor that works in the precision of the training and gives images in that of its input.
+
+    So the losses themselves are computed in 32 bits. In 16 bits, rotations would miss their pixels
+    and variances would be noise.
+
+    Args:
+        sensor: The sensor.
+        fabric: Devices and precision.
+
+    Example:
+        >>> from fusionkit_emma.unet import UNet
+        >>> sensor = MixedSensor(UNet(width=4), Fabric(accelerator="cpu", precision="bf16-mixed"))
+        >>> sensor.eval()(torch.zeros(1, 1, 16, 16)).dtype
+        torch.float32
+    """
+
+    def __init__(self, sensor: Sensor, fabric: Fabric):
+        super().__init__()
+        self.sensor, self.stride = sensor, sensor.stride
+        self._autocast = fabric.autocast
+
+    def forward(self, fused: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
+        """Map fused images to images of the modality."""
+        with self._autocast():
+            sensed = self.sensor(fused)
+        return sensed.to(fused.dtype)
 
 
 def build_objective(run: RunContext) -> Objective:

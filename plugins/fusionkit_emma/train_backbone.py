@@ -170,6 +170,7 @@ class TrainBackbone(Stage):
         fabric = run.fabric
         backbone = run.current_backbone()
         objective = build_objective(run)
+        trained = objective.in_precision_of(fabric)
         batches = Batches(
             run,
             self.batch_size,
@@ -202,10 +203,7 @@ class TrainBackbone(Stage):
                 if epoch.number < self.distill.epochs:
                     terms, weight = [], 1.0
                 else:
-                    with fabric.autocast():
-                        terms = objective.terms(
-                            batch.sources, fused, module, generator, batches.share
-                        )
+                    terms = trained.terms(batch.sources, fused, module, generator, batches.share)
                     weight = self.distill.weight_at(epoch.step - distill_steps, loss_steps)
                 if weight > 0:
                     assert batch.teacher is not None
