@@ -31,6 +31,32 @@ class Batch:
     teacher: Float[Tensor, "b 1 h w"] | None
     ids: tuple[str, ...] = ()
 
+    def parts(self, count: int, share: BatchShare) -> list[tuple[Batch, BatchShare]]:
+        """Return equal parts of this batch, with the share of the whole batch that each is.
+
+        Args:
+            count: Number of parts; the number of pairs is a multiple of it.
+            share: Which pairs of the whole batch these are.
+
+        Example:
+            >>> batch = Batch({"visible": torch.zeros(4, 1, 16, 16)}, None, ("a", "b", "c", "d"))
+            >>> [(part.ids, share.rank) for part, share in batch.parts(2, BatchShare())]
+            [(('a', 'c'), 0), (('b', 'd'), 1)]
+        """
+        if count == 1:
+            return [(self, share)]
+        return [
+            (
+                Batch(
+                    {name: images[k::count] for name, images in self.sources.items()},
+                    None if self.teacher is None else self.teacher[k::count],
+                    self.ids[k::count],
+                ),
+                BatchShare(share.rank + k * share.processes, share.processes * count),
+            )
+            for k in range(count)
+        ]
+
 
 class TaughtPatches(Dataset[tuple[Tensor, str]]):
     """Patches as (modalities + teachers, h, w) tensors; what the teachers made of one is kept.
@@ -72,6 +98,7 @@ class RandomOrder(Sampler[int]):
         generator: Source of the order, equal in all processes.
         share: Which patches of each batch this process gets.
         announce: Called with what will follow, before the first of it.
+        parts: Parts that each process divides its share into equally.
 
     Example:
         >>> generators = [torch.Generator().manual_seed(0) for _ in range(3)]
@@ -89,12 +116,13 @@ class RandomOrder(Sampler[int]):
         generator: torch.Generator,
         share: BatchShare,
         announce: Callable[[list[int]], None] | None = None,
+        parts: int = 1,
     ):
         self._count, self._generator, self._share = count, generator, share
-        self._announce = announce
+        self._announce, self._parts = announce, parts
 
     def __len__(self) -> int:
-        return self._count // self._share.processes
+        return self._count // (self._share.processes * self._parts) * self._parts
 
     def __iter__(self) -> Iterator[int]:
         order = torch.randperm(self._count, generator=self._generator)
@@ -126,6 +154,7 @@ class Batches:
         crop: Side in pixels of a window drawn from each patch each time; None for whole patches.
         augment: Whether to draw one of the eight reflections and quarter turns for each pair.
         blend: Whether to draw convex combinations of the teachers instead of one of them.
+        parts: Parts that each process will divide a batch into equally (``Batch.parts``).
     """
 
     def __init__(
@@ -137,6 +166,7 @@ class Batches:
         crop: int | None = None,
         augment: bool = False,
         blend: bool = False,
+        parts: int = 1,
     ):
         patches = run.components.patches
         self.modalities = run.config.modalities
@@ -144,10 +174,13 @@ class Batches:
         self.mixing = run.config.teacher == "self" and not teachers
         self.share = BatchShare(run.fabric.global_rank, run.fabric.world_size)
         processes = self.share.processes
-        if batch_size % processes or len(patches) < processes:
+        shares = processes * parts
+        if batch_size % shares or len(patches) < shares:
+            in_parts = f" in {parts} equal parts each (`accumulate`)" if parts > 1 else ""
             raise FusionkitError(
-                f"batch_size: {processes} processes share each batch equally; expected a multiple "
-                f"of {processes} and as many patches, found {batch_size} and {len(patches)} patches"
+                f"batch_size: {processes} processes share each batch equally{in_parts}; expected a "
+                f"multiple of {shares} and as many patches, found {batch_size} and {len(patches)} "
+                f"patches"
             )
         taught = TaughtPatches(patches, self.modalities, teachers)
         self._generator, self._order = torch.Generator(), torch.Generator()
@@ -156,7 +189,9 @@ class Batches:
         self._loader = DataLoader(
             taught,
             batch_size=batch_size // processes,
-            sampler=RandomOrder(len(taught), self._order, self.share, run.components.prefetch),
+            sampler=RandomOrder(
+                len(taught), self._order, self.share, run.components.prefetch, parts
+            ),
             # A last batch of one pair would be a noisy step.
             drop_last=len(patches) >= batch_size,
             generator=self._order,

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, cast
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fusionkit.errors import FusionkitError
 from fusionkit.functional.collapse import shares
@@ -88,6 +89,10 @@ class TrainBackbone(Stage):
         blend: Whether to distil from random blends of the teachers instead of one of them at a
             time.
         clip: Largest norm of the gradient; None for no limit.
+        accumulate: Parts that a batch is divided into, one after another, so that it needs the
+            memory of a part. Losses and gradients are those of the whole batch up to rounding, if
+            the losses are means over images. Refused for a backbone with batch norms, which would
+            see a part only.
         distill: Learn from the teachers' images: for ``epochs`` before the losses, with the
             learning rate ``lr``, and beside the losses with a weight that goes from ``weight`` to
             ``weight_end``.
@@ -125,6 +130,7 @@ class TrainBackbone(Stage):
         augment: bool = False,
         blend: bool = False,
         clip: Annotated[float, Field(gt=0)] | None = None,
+        accumulate: Annotated[int, Field(ge=1)] = 1,
         distill: DistillSettings = DISTILL,
         distance: Distance | None = None,
         average: AverageSettings = AVERAGE,
@@ -138,6 +144,7 @@ class TrainBackbone(Stage):
         self.epochs, self.batch_size = epochs, batch_size
         self.optimizer, self.schedule = optimizer, schedule
         self.crop, self.augment, self.blend, self.clip = crop, augment, blend, clip
+        self.accumulate = accumulate
         self.distill, self.distance, self.average = distill, distance or L1Sobel(), average
         self.val_pairs = val_pairs
         if epochs == 0:
@@ -156,6 +163,11 @@ class TrainBackbone(Stage):
         backbone = run.components.build_backbone()
         if not any(p.requires_grad for p in backbone.parameters()):
             raise FusionkitError(f"the backbone {backbone.name!r} has no weights to train")
+        if self.accumulate > 1 and any(isinstance(m, _BatchNorm) for m in backbone.modules()):
+            raise FusionkitError(
+                f"accumulate: the backbone {backbone.name!r} has batch norms, which would see a "
+                f"part of the batch only; use `accumulate: 1` and a smaller `batch_size`"
+            )
         if self.epochs and not run.config.losses:
             raise FusionkitError("needs `losses`; the configuration has none")
         distill = self.distill
@@ -178,6 +190,7 @@ class TrainBackbone(Stage):
             crop=self.crop,
             augment=self.augment,
             blend=self.blend,
+            parts=self.accumulate,
         )
         distill_steps = self.distill.epochs * len(batches)
         loss_steps = self.epochs * len(batches)
@@ -199,18 +212,29 @@ class TrainBackbone(Stage):
             module.train()
             generator.manual_seed(run.seeds.seed_for("0", "loss", str(epoch.number)))
             for batch in epoch:
-                fused = module(batch.sources)
-                if epoch.number < self.distill.epochs:
-                    terms, weight = [], 1.0
-                else:
-                    terms = trained.terms(batch.sources, fused, module, generator, batches.share)
-                    weight = self.distill.weight_at(epoch.step - distill_steps, loss_steps)
-                if weight > 0:
-                    assert batch.teacher is not None
-                    terms.append(Term("teacher", weight, self.distance(fused, batch.teacher)))
-                total = sum((t.weight * t.value for t in terms), start=fused.new_zeros(()))
                 optimizer.zero_grad()
-                fabric.backward(total)
+                distills = epoch.number < self.distill.epochs
+                weight = 1.0
+                if not distills:
+                    weight = self.distill.weight_at(epoch.step - distill_steps, loss_steps)
+                found: list[dict[str, Tensor]] = []
+                state = generator.get_state()
+                for part, share in batch.parts(self.accumulate, batches.share):
+                    is_last = len(found) + 1 == self.accumulate
+                    generator.set_state(state)  # each part takes its own of the same numbers
+                    with fabric.no_backward_sync(module, enabled=not is_last):
+                        fused = module(part.sources)
+                        terms = []
+                        if not distills:
+                            terms = trained.terms(part.sources, fused, module, generator, share)
+                        if weight > 0:
+                            assert part.teacher is not None
+                            distance = self.distance(fused, part.teacher)
+                            terms.append(Term("teacher", weight, distance))
+                        total = sum((t.weight * t.value for t in terms), fused.new_zeros(()))
+                        fabric.backward(total / self.accumulate)
+                    values = {f"loss/{term.label}": term.value.detach() for term in terms}
+                    found.append({"loss": total.detach(), **values})
                 norm = None
                 if self.clip is not None:
                     norm = fabric.clip_gradients(
@@ -219,9 +243,8 @@ class TrainBackbone(Stage):
                 optimizer.step()
                 if average is not None:
                     average.update_parameters(backbone)
-                losses = {f"loss/{term.label}": term.value for term in terms}
                 epoch.finish_step(
-                    {"loss": total, **losses},
+                    {name: torch.stack([part[name] for part in found]).mean() for name in found[0]},
                     lr=float(scheduler.get_last_lr()[0]),
                     gradient_norm=norm,
                 )
