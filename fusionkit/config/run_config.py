@@ -43,6 +43,8 @@ class RunConfig(BaseModel):
         devices: Number of processes on this machine, one per device.
         num_nodes: Number of machines; start the same command on each of them with ``torchrun``.
         precision: Precision of the training arithmetic.
+        activation_checkpointing: Whether sensors compute what their gradients need a second time
+            instead of keeping it, for sensors that do not fit into the memory. Changes no result.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -62,6 +64,7 @@ class RunConfig(BaseModel):
     devices: Annotated[int, Field(ge=1)] = 1
     num_nodes: Annotated[int, Field(ge=1)] = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
+    activation_checkpointing: bool = False
 
     @model_validator(mode="after")
     def _modalities_and_sensors_match(self) -> Self:

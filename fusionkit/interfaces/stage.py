@@ -89,6 +89,11 @@ class RunConfiguration(Protocol):
         """Precision of the training arithmetic, such as ``32-true`` or ``16-mixed``."""
         ...
 
+    @property
+    def activation_checkpointing(self) -> bool:
+        """Whether sensors compute what their gradients need a second time instead of keeping it."""
+        ...
+
     def to_yaml(self) -> str:
         """Return the complete configuration as YAML that can be run again."""
         ...

@@ -18,7 +18,7 @@ __all__ = ["FinishedStage", "Ledger", "stage_digests"]
 
 T = TypeVar("T")
 
-_MACHINE_KEYS = ("name", "accelerator")
+_MACHINE_KEYS = ("name", "accelerator", "activation_checkpointing")
 """Keys of the configuration that no result depends on."""
 
 _PROCESSES = ("devices", "num_nodes")
@@ -163,7 +163,7 @@ def stage_digests(config: Mapping[str, Any], stages: Sequence[tuple[str, Stage]]
     values = dict(config)
     specs = values.pop("stages")
     for key in _MACHINE_KEYS:
-        values.pop(key)
+        values.pop(key, None)
     for key in _PROCESSES:
         if values[key] == 1:
             values.pop(key)

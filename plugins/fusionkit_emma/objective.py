@@ -21,6 +21,7 @@ from fusionkit.interfaces import (
     Sensor,
     TransformGroup,
 )
+from fusionkit_emma.checkpointing import checkpoint_activations
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,9 @@ def build_objective(run: RunContext) -> Objective:
         modality: freeze(sensor).to(run.fabric.device)
         for modality, sensor in run.current_sensors().items()
     }
+    if run.config.activation_checkpointing:
+        for sensor in sensors.values():
+            checkpoint_activations(sensor)
     return Objective(losses, sensors, run.components.build_transforms())
 
 

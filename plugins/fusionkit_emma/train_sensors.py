@@ -16,6 +16,7 @@ from fusionkit.functional.padding import pad_to_multiple
 from fusionkit.interfaces import Backbone, BatchShare, RunContext, Stage
 from fusionkit_emma.batch_norms import share_batch_norms
 from fusionkit_emma.batches import Batches, build_teachers, random_mixtures
+from fusionkit_emma.checkpointing import checkpoint_activations
 from fusionkit_emma.epochs import Epoch, training_epochs
 from fusionkit_emma.losses import add_noise
 from fusionkit_emma.optimization import (
@@ -119,7 +120,11 @@ class TrainSensors(Stage):
             optimizer,
             lambda step: self.schedule.rate(self.optimizer.lr, step, len(batches), self.epochs),
         )
-        module, optimizer = fabric.setup(share_batch_norms(_AllSensors(sensors), fabric), optimizer)
+        module = share_batch_norms(_AllSensors(sensors), fabric)
+        if run.config.activation_checkpointing:
+            for sensor in sensors.values():
+                checkpoint_activations(sensor)
+        module, optimizer = fabric.setup(module, optimizer)
         parts = {"sensors": sensors, "optimizer": optimizer, "scheduler": scheduler}
         generator = torch.Generator()
         for epoch in training_epochs(run, "sensors", batches, self.epochs, parts):
