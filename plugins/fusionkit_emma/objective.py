@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from lightning_fabric import Fabric
 from torch import Generator, Tensor
 
 from fusionkit.inference.inference_form import fold_batch_norms
@@ -22,6 +22,9 @@ from fusionkit.interfaces import (
     TransformGroup,
 )
 from fusionkit_emma.checkpointing import checkpoint_activations
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # importing it takes seconds; only training needs it
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class MixedSensor(Sensor):
         fabric: Devices and precision.
 
     Example:
+        >>> from lightning_fabric import Fabric
         >>> from fusionkit_emma.unet import UNet
         >>> sensor = MixedSensor(UNet(width=4), Fabric(accelerator="cpu", precision="bf16-mixed"))
         >>> sensor.eval()(torch.zeros(1, 1, 16, 16)).dtype
