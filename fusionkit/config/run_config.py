@@ -45,6 +45,7 @@ class RunConfig(BaseModel):
         precision: Precision of the training arithmetic.
         activation_checkpointing: Whether sensors compute what their gradients need a second time
             instead of keeping it, for sensors that do not fit into the memory. Changes no result.
+        compile: Whether networks are compiled for training by ``torch.compile``, for minutes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -65,6 +66,7 @@ class RunConfig(BaseModel):
     num_nodes: Annotated[int, Field(ge=1)] = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
     activation_checkpointing: bool = False
+    compile: bool = False
 
     @model_validator(mode="after")
     def _modalities_and_sensors_match(self) -> Self:
@@ -74,6 +76,15 @@ class RunConfig(BaseModel):
             raise ValueError(
                 f"expected one sensor for each of the modalities {', '.join(self.modalities)}, "
                 f"found sensors for {', '.join(self.sensors)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _compiled_networks_choose_themselves(self) -> Self:
+        if self.compile and self.activation_checkpointing:
+            raise ValueError(
+                "activation_checkpointing: torch.compile chooses itself what to compute again; "
+                "expected false with `compile: true`"
             )
         return self
 

@@ -94,6 +94,11 @@ class RunConfiguration(Protocol):
         """Whether sensors compute what their gradients need a second time instead of keeping it."""
         ...
 
+    @property
+    def compile(self) -> bool:
+        """Whether networks are compiled for training."""
+        ...
+
     def to_yaml(self) -> str:
         """Return the complete configuration as YAML that can be run again."""
         ...

@@ -261,6 +261,9 @@ def collapse_table(methods: Mapping[str, Carried], modalities: Sequence[str]) ->
     )
 
 
+_NO_CURVES = ("time", "stage", "step", "lr", "compile_seconds")
+
+
 def training_charts(entries: Iterable[Mapping[str, Any]]) -> tuple[LineChart, ...]:
     """Return the training curves: for each stage one chart of training, one of held-out pairs.
 
@@ -280,7 +283,7 @@ def training_charts(entries: Iterable[Mapping[str, Any]]) -> tuple[LineChart, ..
         for group in ("training", "held out"):  # so that a stage's charts are in this order
             groups.setdefault((entry["stage"], group), {})
         for key, value in entry.items():
-            if key in ("time", "stage", "step", "lr") or not isinstance(value, float | int):
+            if key in _NO_CURVES or not isinstance(value, float | int):
                 continue
             group = "held out" if key.startswith("val/") else "training"
             series = groups[entry["stage"], group].setdefault(key, [])

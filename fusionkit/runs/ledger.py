@@ -21,8 +21,8 @@ T = TypeVar("T")
 _MACHINE_KEYS = ("name", "accelerator", "activation_checkpointing")
 """Keys of the configuration that no result depends on."""
 
-_PROCESSES = ("devices", "num_nodes")
-"""Keys that change the results, if only a little, when there is more than one process."""
+_ROUNDING = {"devices": 1, "num_nodes": 1, "compile": False}
+"""Keys that change the rounding of results, and the values that leave it as it is."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def stage_digests(config: Mapping[str, Any], stages: Sequence[tuple[str, Stage]]
     specs = values.pop("stages")
     for key in _MACHINE_KEYS:
         values.pop(key, None)
-    for key in _PROCESSES:
-        if values[key] == 1:
+    for key, default in _ROUNDING.items():
+        if values.get(key) == default:
             values.pop(key)
     digests: dict[str, str] = {}
     before = ""

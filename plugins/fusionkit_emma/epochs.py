@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from fusionkit.functional.finiteness import first_nonfinite
 from fusionkit.interfaces import RunContext
 from fusionkit.progress import Progress, ProgressBar
 from fusionkit_emma.batches import Batch, Batches
+from fusionkit_emma.compilation import Compiler
 from fusionkit_emma.divergence import FiniteGuard, describe_samples, infinite_losses
+
+logger = logging.getLogger("fusionkit")
 
 
 class Stateful(Protocol):
@@ -166,7 +170,12 @@ class Epoch:
 
 
 def training_epochs(
-    run: RunContext, title: str, batches: Batches, epochs: int, parts: Mapping[str, Stateful]
+    run: RunContext,
+    title: str,
+    batches: Batches,
+    epochs: int,
+    parts: Mapping[str, Stateful],
+    compiler: Compiler,
 ) -> Iterator[Epoch]:
     """Yield the epochs of a training; resume after the last one that was finished.
 
@@ -180,6 +189,7 @@ def training_epochs(
         batches: The training batches.
         epochs: Number of epochs.
         parts: Everything that changes during the training, by name; on the device already.
+        compiler: What compiles the networks; the time that it takes is logged.
 
     Raises:
         FusionkitError: if a loss, a gradient, a weight or another part of the state is NaN or
@@ -196,10 +206,15 @@ def training_epochs(
         skips_steps=run.config.precision == "16-mixed",
     )
     steps = len(batches)
-    with ProgressBar(title, epochs * steps, done * steps, run.is_first) as progress:
+    bar = ProgressBar(title, epochs * steps, done * steps, run.is_first)
+    with compiler.measured(), bar as progress:
         for number in range(done, epochs):
             epoch = Epoch(run, batches, number, guard, progress)
             yield epoch
+            if compiler.seconds:
+                logger.info("%s: compiling took %.0f s", run.stage, compiler.seconds)
+                epoch.log({"compile_seconds": compiler.seconds})
+                compiler.seconds = 0.0
             states, problem = {}, None
             if run.is_first:
                 states = {name: part.state_dict() for name, part in parts.items()}

@@ -22,6 +22,7 @@ from fusionkit.interfaces import (
     TransformGroup,
 )
 from fusionkit_emma.checkpointing import checkpoint_activations
+from fusionkit_emma.compilation import Compiler
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # importing it takes seconds; only training needs it
@@ -112,7 +113,7 @@ class MixedSensor(Sensor):
         return sensed.to(fused.dtype)
 
 
-def build_objective(run: RunContext) -> Objective:
+def build_objective(run: RunContext, compiler: Compiler) -> Objective:
     """Build the losses, transforms and trained sensors of a run, on its device.
 
     Losses of equal names get different labels. Gradients pass through the sensors, not into them.
@@ -129,6 +130,8 @@ def build_objective(run: RunContext) -> Objective:
     if run.config.activation_checkpointing:
         for sensor in sensors.values():
             checkpoint_activations(sensor)
+    for sensor in sensors.values():
+        compiler.compile(sensor)
     return Objective(losses, sensors, run.components.build_transforms())
 
 

@@ -16,6 +16,7 @@ from fusionkit.functional.padding import pad_to_multiple
 from fusionkit.interfaces import Backbone, Distance, RunContext, Settings, Stage
 from fusionkit_emma.batch_norms import share_batch_norms
 from fusionkit_emma.batches import Batches, build_teachers
+from fusionkit_emma.compilation import Compiler
 from fusionkit_emma.distances import L1Sobel
 from fusionkit_emma.epochs import Epoch, training_epochs
 from fusionkit_emma.objective import Objective, Term, build_objective
@@ -181,7 +182,8 @@ class TrainBackbone(Stage):
         """Distil, then train under the losses; validate and save after each epoch."""
         fabric = run.fabric
         backbone = run.current_backbone()
-        objective = build_objective(run)
+        compiler = Compiler(run)
+        objective = build_objective(run, compiler)
         trained = objective.in_precision_of(fabric)
         batches = Batches(
             run,
@@ -198,6 +200,7 @@ class TrainBackbone(Stage):
         optimizer = build_optimizer(backbone.parameters(), self.optimizer)
         scheduler = build_scheduler(optimizer, lambda step: self._rate_at(step, len(batches)))
         form = share_batch_norms(backbone, fabric).training_form()
+        compiler.compile(form)
         module, optimizer = fabric.setup(form, optimizer)
         parts = {"backbone": backbone, "optimizer": optimizer, "scheduler": scheduler}
         average, averaged = None, backbone
@@ -208,7 +211,7 @@ class TrainBackbone(Stage):
 
         generator = torch.Generator()
         epochs = self.distill.epochs + self.epochs
-        for epoch in training_epochs(run, "backbone", batches, epochs, parts):
+        for epoch in training_epochs(run, "backbone", batches, epochs, parts, compiler):
             module.train()
             generator.manual_seed(run.seeds.seed_for("0", "loss", str(epoch.number)))
             for batch in epoch:
@@ -250,7 +253,8 @@ class TrainBackbone(Stage):
                 )
                 scheduler.step()
             if run.is_first:
-                epoch.log(self._validate(run, epoch, result, objective))
+                with compiler.paused():
+                    epoch.log(self._validate(run, epoch, result, objective))
         if run.is_first:
             run.checkpoints.save("backbone", result)
             if average is not None:

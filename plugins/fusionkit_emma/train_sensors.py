@@ -17,6 +17,7 @@ from fusionkit.interfaces import Backbone, BatchShare, RunContext, Stage
 from fusionkit_emma.batch_norms import share_batch_norms
 from fusionkit_emma.batches import Batches, build_teachers, random_mixtures
 from fusionkit_emma.checkpointing import checkpoint_activations
+from fusionkit_emma.compilation import Compiler
 from fusionkit_emma.epochs import Epoch, training_epochs
 from fusionkit_emma.losses import add_noise
 from fusionkit_emma.optimization import (
@@ -124,10 +125,12 @@ class TrainSensors(Stage):
         if run.config.activation_checkpointing:
             for sensor in sensors.values():
                 checkpoint_activations(sensor)
+        compiler = Compiler(run)
+        compiler.compile(module)
         module, optimizer = fabric.setup(module, optimizer)
         parts = {"sensors": sensors, "optimizer": optimizer, "scheduler": scheduler}
         generator = torch.Generator()
-        for epoch in training_epochs(run, "sensors", batches, self.epochs, parts):
+        for epoch in training_epochs(run, "sensors", batches, self.epochs, parts, compiler):
             sensors.train()
             generator.manual_seed(run.seeds.seed_for("0", "noise", str(epoch.number)))
             for batch in epoch:

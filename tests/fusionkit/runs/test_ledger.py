@@ -63,7 +63,12 @@ def test_a_digest_depends_on_the_number_of_processes(key):
     assert digests()["0-first"] != digests(**{key: 2})["0-first"]
 
 
-@pytest.mark.parametrize("key", ["name", "accelerator"])
+def test_a_digest_depends_on_compiling_and_is_that_of_earlier_releases_without():
+    assert digests() == digests(compile=False, activation_checkpointing=False)
+    assert digests()["0-first"] != digests(compile=True)["0-first"]
+
+
+@pytest.mark.parametrize("key", ["name", "accelerator", "activation_checkpointing"])
 def test_a_digest_does_not_depend_on_name_and_machine(key):
     assert digests() == digests(**{key: "other"})
 
