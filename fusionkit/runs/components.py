@@ -157,6 +157,8 @@ class StoredPatches(Sequence[Sample]):
         index = range(len(self))[index]
         while index in self._coming:
             self._keep(next(self._made))
+            if not self._coming:
+                self._made = iter(())  # ends the processes
         if index not in self._images:
             self._keep(self._make(self._together(index)))
         rest = self._rest[index]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import multiprocessing
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -190,3 +194,32 @@ def scene() -> dict[str, np.ndarray]:
     """A rendered pair, whose sensors disagree on everything but geometry."""
     images = Scenes(size=192, train=1)[0].images
     return {m: np.rint(x[0].numpy() * 255).astype(np.uint8) for m, x in images.items()}
+
+
+@pytest.fixture(scope="session")
+def call_elsewhere() -> Callable[..., Any]:
+    """Return a function that calls another one in a fresh process, as the test runner has threads.
+
+    It returns what the other one returns, or the name of the signal that ended the process.
+    """
+    context = multiprocessing.get_context("forkserver")
+    # The server is one for all tests; these are the modules that its processes work with.
+    modules = ["fusionkit.runs.pipeline", "fusionkit.benchmark.bench", "fusionkit_emma"]
+    context.set_forkserver_preload([*modules, "fusionkit_scenes.dataset", "torch.utils.data"])
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_send, args=(sender, function, *arguments))
+        process.start()
+        sender.close()
+        try:
+            return receiver.recv()
+        except EOFError:
+            process.join()
+            return signal.Signals(-(process.exitcode or 0)).name
+
+    return call
+
+
+def _send(sender: Connection, function: Callable[..., Any], *arguments: Any) -> None:
+    sender.send(function(*arguments))

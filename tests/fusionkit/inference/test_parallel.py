@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,33 +16,6 @@ from fusionkit.errors import FusionkitError
 from fusionkit.inference.parallel import in_processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are copied on Linux")
-
-
-@pytest.fixture(scope="module")
-def call() -> Callable[..., Any]:
-    """Return a function that calls another one in a fresh process, as the test runner has threads.
-
-    It returns what the other one returns, or the name of the signal that ended the process.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "torch.utils.data"])
-
-    def call(function: Callable[..., Any], *arguments: Any) -> Any:
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_send, args=(sender, function, *arguments))
-        process.start()
-        sender.close()
-        try:
-            return receiver.recv()
-        except EOFError:
-            process.join()
-            return signal.Signals(-(process.exitcode or 0)).name
-
-    return call
-
-
-def _send(sender: Connection, function: Callable[..., Any], *arguments: Any) -> None:
-    sender.send(function(*arguments))
 
 
 def _squares(count: int, workers: int, at_once: int) -> list[tuple[int, bool, int]]:
@@ -61,13 +30,13 @@ def _squares(count: int, workers: int, at_once: int) -> list[tuple[int, bool, in
 
 
 @pytest.mark.parametrize(("workers", "at_once"), [(1, 1), (2, 1), (2, 3), (3, 100)])
-def test_results_come_in_order_from_other_processes(call, workers, at_once):
+def test_results_come_in_order_from_other_processes(call_elsewhere, workers, at_once):
     expected = [(k**2, False, 1) for k in range(20)]
-    assert call(_squares, 20, workers, at_once) == expected
+    assert call_elsewhere(_squares, 20, workers, at_once) == expected
 
 
-def test_without_workers_this_process_works(call):
-    assert call(_squares, 3, 0, 1) == [(0, True, 2), (1, True, 2), (4, True, 2)]
+def test_without_workers_this_process_works(call_elsewhere):
+    assert call_elsewhere(_squares, 3, 0, 1) == [(0, True, 2), (1, True, 2), (4, True, 2)]
 
 
 def _fails_at(bad: int) -> tuple[list[int], str]:
@@ -84,8 +53,8 @@ def _fails_at(bad: int) -> tuple[list[int], str]:
     return found, ""
 
 
-def test_an_error_comes_at_its_place_in_its_own_words(call):
-    assert call(_fails_at, 5) == ([0, 1, 2, 3, 4], "5 is damaged")
+def test_an_error_comes_at_its_place_in_its_own_words(call_elsewhere):
+    assert call_elsewhere(_fails_at, 5) == ([0, 1, 2, 3, 4], "5 is damaged")
 
 
 def _dies_at(bad: int) -> str:
@@ -101,8 +70,8 @@ def _dies_at(bad: int) -> str:
     return ""
 
 
-def test_a_killed_process_is_one_sentence(call):
-    assert "killed" in call(_dies_at, 5)
+def test_a_killed_process_is_one_sentence(call_elsewhere):
+    assert "killed" in call_elsewhere(_dies_at, 5)
 
 
 def _random_number(workers: int) -> float:
@@ -111,8 +80,8 @@ def _random_number(workers: int) -> float:
     return float(torch.rand(1))
 
 
-def test_the_global_generator_stays_as_it_is(call):
-    assert call(_random_number, 2) == call(_random_number, 0)
+def test_the_global_generator_stays_as_it_is(call_elsewhere):
+    assert call_elsewhere(_random_number, 2) == call_elsewhere(_random_number, 0)
 
 
 def _note_processes(folder: Path, dies: bool) -> list[int]:
@@ -137,12 +106,12 @@ def _lives(process: int) -> bool:
         return False
 
 
-def test_processes_end_with_the_iterator(call, tmp_path):
-    assert call(_note_processes, tmp_path, False) == []
+def test_processes_end_with_the_iterator(call_elsewhere, tmp_path):
+    assert call_elsewhere(_note_processes, tmp_path, False) == []
 
 
-def test_processes_end_when_the_one_that_started_them_is_killed(call, tmp_path):
-    assert call(_note_processes, tmp_path, True) == "SIGKILL"
+def test_processes_end_when_the_one_that_started_them_is_killed(call_elsewhere, tmp_path):
+    assert call_elsewhere(_note_processes, tmp_path, True) == "SIGKILL"
     processes = [int(path.name) for path in tmp_path.iterdir()]
     end = time.monotonic() + 2  # PyTorch's own watchdog looks every five seconds
     while any(map(_lives, processes)) and time.monotonic() < end:
