@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +25,8 @@ from fusionkit.cli.options import (
 from fusionkit.errors import FusionkitError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from fusionkit.evaluation.scores import ProfileComparison
     from fusionkit.inference.engines import Engine
     from fusionkit.inference.failures import Failure
@@ -193,18 +195,43 @@ def _compare_profiles(
 
 def _print_comparison(comparison: ProfileComparison) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from fusionkit.evaluation.scores import means
 
     tables = {profile: means(scores) for profile, scores in comparison.scores.items()}
-    table = Table(title="means under each profile (-: the profile does not define the metric)")
-    table.add_column("metric")
+    names = list(dict.fromkeys(name for values in tables.values() for name in values))
+    console = Console()
+    title = "means under each profile (-: the profile does not define the metric)"
+    table: Table | None = None
+    shown: list[str] = []
     for profile in tables:
-        table.add_column(profile, justify="right")
-    for name in dict.fromkeys(name for values in tables.values() for name in values):
-        cells = (f"{t[name][0]:.4f}" if name in t else "-" for t in tables.values())
-        table.add_row(name, *cells)
-    Console().print(table)
+        wider = _table_of_profiles(title, names, tables, [*shown, profile])
+        if table is not None and console.measure(wider).minimum > console.width:
+            console.print(table)
+            title, shown = "more profiles", []
+        shown.append(profile)
+        table = _table_of_profiles(title, names, tables, shown)
+    if table is not None:
+        console.print(table)
     for note in comparison.notes:
         logger.info(note)
+
+
+def _table_of_profiles(
+    title: str,
+    names: Sequence[str],
+    means: Mapping[str, Mapping[str, tuple[float, float]]],
+    profiles: Sequence[str],
+) -> Table:
+    """Return a table of the metrics that one of the profiles defines."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("metric", no_wrap=True)
+    for profile in profiles:
+        table.add_column(profile, justify="right", no_wrap=True)
+    for name in names:
+        found = [means[profile].get(name) for profile in profiles]
+        if any(found):
+            table.add_row(name, *("-" if value is None else f"{value[0]:.4f}" for value in found))
+    return table

@@ -13,12 +13,13 @@ from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional import metrics as functional
 from fusionkit.interfaces import Images, Metric
 
-Profile = Literal["cddfuse", "tang", "zoo", "vifb", "vfbench", "petrovic"]
+Profile = Literal["cddfuse", "tang", "zoo", "vifb", "vfbench", "petrovic", "liu", "cvejic"]
 """Profiles: the evaluation code whose conventions a metric follows. Not every metric has them all.
 
 ``cddfuse``: the evaluation code of CDDFuse, DDFM and EMMA. ``tang``: the MATLAB code and
 spreadsheets of L. Tang's Image-Fusion. ``zoo``: IVIF_ZOO. ``vifb``: the benchmark VIFB.
-``vfbench``: VF-Bench. ``petrovic``: the formula in the paper on Qabf.
+``vfbench``: VF-Bench. ``petrovic``: the formula in the paper on Qabf. ``liu``: the MATLAB toolbox
+of Z. Liu (TPAMI 2012). ``cvejic``: the formula in the paper on TE.
 """
 
 _OfFused = Callable[[Tensor], Tensor]
@@ -424,6 +425,131 @@ class MSE(_WithSources):
     }
 
 
+class CE(_WithSources):
+    """Cross entropy between the levels of the sources and the fused image, in bits.
+
+    Lower is better (Bulanon et al., Biosystems Engineering 2009). In the profile ``zoo``, it is the
+    binary cross entropy of the pixels.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="CE", profile="vifb")(fused**2, sources)
+        tensor([0.3829], dtype=torch.float64)
+    """
+
+    name = "CE"
+    example: ClassVar = {"profile": "vifb"}
+    higher_is_better = False
+    functions: ClassVar = {
+        "vifb": functional.cross_entropy,
+        "zoo": partial(functional.cross_entropy, of_pixels=True),
+    }
+
+
+class NMI(_WithSources):
+    """Normalized mutual information; higher is better (Hossny et al., Electronics Letters 2008).
+
+    Summed over the sources. In the profile ``zoo``, it is divided by the sources' entropies.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="NMI", profile="liu")(fused, sources)
+        tensor([1.4998], dtype=torch.float64)
+    """
+
+    name = "NMI"
+    example: ClassVar = {"profile": "liu"}
+    functions: ClassVar = {
+        "liu": functional.normalized_mutual_information,
+        "zoo": partial(functional.normalized_mutual_information, of_sources=True),
+    }
+
+
+class QNCIE(_WithSources):
+    """Nonlinear correlation information entropy, 0 to 1; higher is better (Wang et al., 2008).
+
+    In the profile ``zoo``, correlations are Pearson's.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="QNCIE", profile="liu")(fused, sources)
+        tensor([0.9045], dtype=torch.float64)
+    """
+
+    name = "QNCIE"
+    example: ClassVar = {"profile": "liu"}
+    functions: ClassVar = {
+        "liu": functional.nonlinear_correlation,
+        "zoo": partial(functional.nonlinear_correlation, linear=True),
+    }
+
+
+class TE(_WithSources):
+    """Mutual information of Tsallis' entropy; higher is better (Cvejic et al., 2006).
+
+    Summed over the sources; of order 1.85. Electronics Letters 42(11), 2006.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="TE", profile="cvejic")(fused, sources)
+        tensor([141.1040], dtype=torch.float64)
+    """
+
+    name = "TE"
+    example: ClassVar = {"profile": "cvejic"}
+    functions: ClassVar = {
+        "liu": partial(functional.tsallis_information, exchanged=True),
+        "cvejic": functional.tsallis_information,
+    }
+
+
+class EI(_NoReference):
+    """Edge intensity: mean strength of Sobel's gradients; higher is better.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="EI", profile="vifb")(fused, sources)
+        tensor([323.9995], dtype=torch.float64)
+    """
+
+    name = "EI"
+    example: ClassVar = {"profile": "vifb"}
+    functions: ClassVar = {
+        "vifb": functional.edge_intensity,
+        "zoo": partial(functional.edge_intensity, border="zeros"),
+    }
+
+
 METRICS: tuple[type[Metric], ...] = (
     EN,
     SD,
@@ -439,5 +565,10 @@ METRICS: tuple[type[Metric], ...] = (
     CC,
     PSNR,
     MSE,
+    CE,
+    NMI,
+    QNCIE,
+    TE,
+    EI,
 )
 """All metrics, in the order of tables."""

@@ -4,8 +4,19 @@ All take grey images of 0 .. 255 as (b, 1, h, w) and return (b,) float64. For tw
 definitions are the published ones; for more, sums stay sums over the sources and means stay means.
 """
 
-from fusionkit.functional.metrics.gradient import average_gradient, spatial_frequency
-from fusionkit.functional.metrics.information import entropy, mutual_information
+from fusionkit.functional.metrics.gradient import (
+    average_gradient,
+    edge_intensity,
+    spatial_frequency,
+)
+from fusionkit.functional.metrics.information import (
+    cross_entropy,
+    entropy,
+    mutual_information,
+    nonlinear_correlation,
+    normalized_mutual_information,
+    tsallis_information,
+)
 from fusionkit.functional.metrics.nabf import fusion_artifacts
 from fusionkit.functional.metrics.qabf import edge_transfer
 from fusionkit.functional.metrics.statistics import (
@@ -21,16 +32,21 @@ from fusionkit.functional.metrics.vif import visual_information_fidelity
 __all__ = [
     "average_gradient",
     "correlation",
+    "cross_entropy",
     "differences_correlation",
+    "edge_intensity",
     "edge_transfer",
     "entropy",
     "fusion_artifacts",
     "mean_squared_error",
     "multiscale_similarity",
     "mutual_information",
+    "nonlinear_correlation",
+    "normalized_mutual_information",
     "peak_signal_to_noise",
     "spatial_frequency",
     "standard_deviation",
     "structural_similarity",
+    "tsallis_information",
     "visual_information_fidelity",
 ]

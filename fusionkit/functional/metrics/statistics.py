@@ -33,7 +33,7 @@ def correlation(
         >>> correlation(ramp, [ramp, 255 - ramp]).item()
         0.0
     """
-    c = _covariances([fused, *sources])
+    c = covariances([fused, *sources])
     c_f, c_s = c[:, :1, 0], c[:, 1:, 1:].diagonal(dim1=1, dim2=2)
     return _ratio(c[:, 0, 1:], c_f, c_s).mean(dim=1)
 
@@ -50,7 +50,7 @@ def differences_correlation(
         >>> round(differences_correlation(ramp, [ramp, 0 * ramp]).item(), 4)
         1.0
     """
-    c = _covariances([fused, *sources])
+    c = covariances([fused, *sources])
     total = c.new_zeros(len(c))
     for k in range(1, len(sources) + 1):
         # The difference of the fused image and the mean of the others, as a weighted sum.
@@ -123,10 +123,18 @@ def _ratio(covariance: Tensor, variance: Tensor, other: Tensor) -> Tensor:
     return torch.where(norms > 0, covariance / norms.clamp_min(1e-300), 0.0)
 
 
-def _covariances(images: Sequence[Float[Tensor, "b 1 h w"]]) -> Float[Tensor, "b k k"]:
+def covariances(images: Sequence[Float[Tensor, "b 1 h w"]]) -> Float[Tensor, "b k k"]:
     """Return the covariances of the images with each other.
 
     Sums of products of whole numbers are exact, so the variance of a constant image is 0.
+
+    Args:
+        images: k images of 0 .. 255.
+
+    Example:
+        >>> stripes = torch.tensor([0.0, 2.0]).repeat(1, 1, 4, 2)
+        >>> covariances([stripes, -stripes]).tolist()
+        [[[1.0, -1.0], [-1.0, 1.0]]]
     """
     b, k, count = len(images[0]), len(images), images[0][0].numel()
     flat = [x.flatten(1) for x in images]
