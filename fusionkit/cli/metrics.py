@@ -201,12 +201,13 @@ def _print_comparison(comparison: ProfileComparison) -> None:
     tables = {profile: means(scores) for profile, scores in comparison.scores.items()}
     names = list(dict.fromkeys(name for values in tables.values() for name in values))
     console = Console()
+    unlimited = console.options.update(max_width=10_000)
     title = "means under each profile (-: the profile does not define the metric)"
     table: Table | None = None
     shown: list[str] = []
     for profile in tables:
         wider = _table_of_profiles(title, names, tables, [*shown, profile])
-        if table is not None and console.measure(wider).minimum > console.width:
+        if table is not None and console.measure(wider, options=unlimited).maximum > console.width:
             console.print(table)
             title, shown = "more profiles", []
         shown.append(profile)

@@ -50,7 +50,7 @@ def shared_information(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     total = skimage.measure.shannon_entropy(a) + skimage.measure.shannon_entropy(b)
     # (H(a) + H(b)) / H(a, b); 256 bins between the extremes keep levels apart
     ratio = skimage.metrics.normalized_mutual_information(a, b, bins=256)
-    return total - total / ratio, total
+    return float(total - total / ratio), float(total)
 
 
 @pytest.mark.parametrize(("method", "image"), ZOO)
