@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,16 @@ def _forget_plugin_files() -> Iterator[None]:
         os.environ.pop("FUSIONKIT_PLUGIN_FILES", None)
     else:
         os.environ["FUSIONKIT_PLUGIN_FILES"] = before
+
+
+@pytest.fixture(autouse=True)
+def _forget_log_handlers() -> Iterator[None]:
+    """Keep the handler of a command from the tests after it, whose messages it would take."""
+    yield
+    logger = logging.getLogger("fusionkit")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
