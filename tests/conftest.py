@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,8 @@ collect_ignore = ["fuzz/fuzz.py"]  # needs atheris, which nobody else does
 ALLOWED_SKIPS: dict[str, str] = {
     "tests/fusionkit/reporting/test_browser.py::*": "few machines have a browser without a screen",
     "*test_engine.py::test_a_gpu_gives_the_images_of_the_cpu": "needs a CUDA device",
+    "*test_gpu_training.py::*": "needs a CUDA device",
+    "*test_gpu_commands.py::*": "needs a CUDA device",
 }
 """Tests that may be skipped: pattern of the node id -> why. Tests of real images always may."""
 
@@ -52,7 +55,14 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long files: the last one to end must not leave a worker without work."""
+    """Skip tests marked `gpu` if there is none. Begin with the long files.
+
+    The last file to end must not leave a worker without work.
+    """
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu") is not None:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
     places = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
 
@@ -109,9 +119,15 @@ def pytest_terminal_summary(
     without_images = len(terminalreporter.stats.get("skipped", ())) - len(others)
     if without_images:
         terminalreporter.line(f"{without_images} tests need real images (FUSIONKIT_DATA): skipped")
+    allowed_of = Counter((test.partition("::")[0], *rest) for test, *rest in others if rest[1])
+    for (file, reason, allowed), count in allowed_of.items():
+        tests = "1 test" if count == 1 else f"{count} tests"
+        terminalreporter.line(f"skipped {tests} of {file}: {reason} (allowed: {allowed})")
     for test, reason, allowed in others:
-        note = f"allowed: {allowed}" if allowed else "not in ALLOWED_SKIPS of tests/conftest.py"
-        terminalreporter.line(f"skipped {test}: {reason} ({note})")
+        if not allowed:
+            terminalreporter.line(
+                f"skipped {test}: {reason} (not in ALLOWED_SKIPS of tests/conftest.py)"
+            )
 
 
 def other_skips(config: pytest.Config) -> list[tuple[str, str, str | None]]:

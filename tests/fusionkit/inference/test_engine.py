@@ -304,7 +304,7 @@ def test_requests_of_many_threads_are_batched_by_size():
     assert 1 < max(network.batches) <= 8
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_a_gpu_gives_the_images_of_the_cpu(folders, tmp_path: Path):
     for device in ("cpu", "cuda"):
         model = fk.load("emma-ir-vis")
