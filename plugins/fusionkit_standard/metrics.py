@@ -13,13 +13,15 @@ from fusionkit.errors import FusionkitError, nearest
 from fusionkit.functional import metrics as functional
 from fusionkit.interfaces import Images, Metric
 
-Profile = Literal["cddfuse", "tang", "zoo", "vifb", "vfbench", "petrovic", "liu", "cvejic"]
+Profile = Literal[
+    "cddfuse", "tang", "zoo", "vifb", "vfbench", "petrovic", "liu", "cvejic", "haghighat"
+]
 """Profiles: the evaluation code whose conventions a metric follows. Not every metric has them all.
 
 ``cddfuse``: the evaluation code of CDDFuse, DDFM and EMMA. ``tang``: the MATLAB code and
 spreadsheets of L. Tang's Image-Fusion. ``zoo``: IVIF_ZOO. ``vifb``: the benchmark VIFB.
 ``vfbench``: VF-Bench. ``petrovic``: the formula in the paper on Qabf. ``liu``: the MATLAB toolbox
-of Z. Liu (TPAMI 2012). ``cvejic``: the formula in the paper on TE.
+of Z. Liu (TPAMI 2012). ``cvejic``: the formula in the paper on TE. ``haghighat``: Fast-FMI.
 """
 
 _OfFused = Callable[[Tensor], Tensor]
@@ -550,6 +552,142 @@ class EI(_NoReference):
     }
 
 
+class Qy(_WithSources):
+    """Similarity with the source that is like the fused image, at most 1; higher is better.
+
+    C. Yang et al., Information Fusion 9(2), 2008.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="Qy", profile="liu")(fused, sources)
+        tensor([1.], dtype=torch.float64)
+    """
+
+    name = "Qy"
+    example: ClassVar = {"profile": "liu"}
+    functions: ClassVar = {"liu": functional.similarity_of_regions}
+
+
+class Qcb(_WithSources):
+    """Preserved local contrast, as the eye sees it, 0 to 1; higher is better.
+
+    Chen and Blum, Image and Vision Computing 27(10), 2009.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="Qcb", profile="vifb")(fused, sources)
+        tensor([0.7264], dtype=torch.float64)
+    """
+
+    name = "Qcb"
+    example: ClassVar = {"profile": "vifb"}
+    functions: ClassVar = {
+        **dict.fromkeys(("vifb", "liu"), functional.contrast_preservation),
+        "zoo": partial(functional.contrast_preservation, narrow=True),
+    }
+
+
+class Qcv(_WithSources):
+    """Difference from the sources where they are salient, as the eye sees it; lower is better.
+
+    In squared grey levels. Chen and Varshney, Information Fusion 8(2), 2007.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="Qcv", profile="vifb")(fused, sources)
+        tensor([4482.4900], dtype=torch.float64)
+    """
+
+    name = "Qcv"
+    example: ClassVar = {"profile": "vifb"}
+    higher_is_better = False
+    functions: ClassVar = dict.fromkeys(("vifb", "liu"), functional.perceived_difference)
+
+
+class FMIPixel(_WithSources):
+    """Feature mutual information of grey levels, at most 1; higher is better.
+
+    Averaged over the sources. Haghighat et al., Computers and Electrical Engineering, 2011.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="FMI-pixel", profile="haghighat")(fused, sources)
+        tensor([0.5518], dtype=torch.float64)
+    """
+
+    name = "FMI-pixel"
+    example: ClassVar = {"profile": "haghighat"}
+    functions: ClassVar = {"haghighat": partial(functional.feature_information, feature="pixel")}
+
+
+class FMIDct(_WithSources):
+    """Feature mutual information of the discrete cosine transform, at most 1; higher is better.
+
+    Averaged over the sources. Haghighat et al., Computers and Electrical Engineering, 2011.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="FMI-dct", profile="haghighat")(fused, sources)
+        tensor([0.6094], dtype=torch.float64)
+    """
+
+    name = "FMI-dct"
+    example: ClassVar = {"profile": "haghighat"}
+    functions: ClassVar = {"haghighat": partial(functional.feature_information, feature="dct")}
+
+
+class FMIWavelet(_WithSources):
+    """Feature mutual information of the discrete Meyer wavelet, at most 1; higher is better.
+
+    Averaged over the sources. Haghighat et al., Computers and Electrical Engineering, 2011.
+
+    Args:
+        profile: Evaluation code whose conventions to follow.
+
+    Example:
+        >>> import torch
+        >>> import fusionkit as fk
+        >>> fused = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> sources = {"infrared": fused, "visible": fused.flip(-1)}
+        >>> fk.build("metric", name="FMI-wavelet", profile="haghighat")(fused, sources)
+        tensor([0.5543], dtype=torch.float64)
+    """
+
+    name = "FMI-wavelet"
+    example: ClassVar = {"profile": "haghighat"}
+    functions: ClassVar = {"haghighat": partial(functional.feature_information, feature="wavelet")}
+
+
 METRICS: tuple[type[Metric], ...] = (
     EN,
     SD,
@@ -570,5 +708,11 @@ METRICS: tuple[type[Metric], ...] = (
     QNCIE,
     TE,
     EI,
+    Qy,
+    Qcb,
+    Qcv,
+    FMIPixel,
+    FMIDct,
+    FMIWavelet,
 )
 """All metrics, in the order of tables."""

@@ -4,6 +4,7 @@ All take grey images of 0 .. 255 as (b, 1, h, w) and return (b,) float64. For tw
 definitions are the published ones; for more, sums stay sums over the sources and means stay means.
 """
 
+from fusionkit.functional.metrics.features import feature_information
 from fusionkit.functional.metrics.gradient import (
     average_gradient,
     edge_intensity,
@@ -18,7 +19,9 @@ from fusionkit.functional.metrics.information import (
     tsallis_information,
 )
 from fusionkit.functional.metrics.nabf import fusion_artifacts
+from fusionkit.functional.metrics.perception import contrast_preservation, perceived_difference
 from fusionkit.functional.metrics.qabf import edge_transfer
+from fusionkit.functional.metrics.similarity import similarity_of_regions
 from fusionkit.functional.metrics.statistics import (
     correlation,
     differences_correlation,
@@ -31,12 +34,14 @@ from fusionkit.functional.metrics.vif import visual_information_fidelity
 
 __all__ = [
     "average_gradient",
+    "contrast_preservation",
     "correlation",
     "cross_entropy",
     "differences_correlation",
     "edge_intensity",
     "edge_transfer",
     "entropy",
+    "feature_information",
     "fusion_artifacts",
     "mean_squared_error",
     "multiscale_similarity",
@@ -44,6 +49,8 @@ __all__ = [
     "nonlinear_correlation",
     "normalized_mutual_information",
     "peak_signal_to_noise",
+    "perceived_difference",
+    "similarity_of_regions",
     "spatial_frequency",
     "standard_deviation",
     "structural_similarity",

@@ -45,6 +45,13 @@ FUNCTIONS = {
     "QNCIE zoo": functools.partial(metrics.nonlinear_correlation, linear=True),
     "TE liu": functools.partial(metrics.tsallis_information, exchanged=True),
     "EI zoo": lambda f, s: metrics.edge_intensity(f, border="zeros"),
+    "Qy": metrics.similarity_of_regions,
+    "Qcb": metrics.contrast_preservation,
+    "Qcb zoo": functools.partial(metrics.contrast_preservation, narrow=True),
+    "Qcv": metrics.perceived_difference,
+    "FMI-pixel": metrics.feature_information,
+    "FMI-dct": functools.partial(metrics.feature_information, feature="dct"),
+    "FMI-wavelet": functools.partial(metrics.feature_information, feature="wavelet"),
     "SF vifb": lambda f, s: metrics.spatial_frequency(f, over_all=True),
     "AG tang": lambda f, s: metrics.average_gradient(f, over_inner=True),
     "EN zoo": lambda f, s: metrics.entropy(f, epsilon=1e-7),
@@ -224,7 +231,8 @@ def test_the_smallest_images_score(name):
 def test_tiny_images_have_a_value_or_are_refused_in_a_sentence(name, shape):
     generator = torch.Generator().manual_seed(1)
     fused, other = (torch.rand(2, 1, 1, *shape, generator=generator) * 255).round()
-    is_refused = name.startswith("VIF") or (name.startswith("Nabf") and min(shape) < 2)
+    least = {"VIF": 41, "Nabf": 2, "FMI-pixel": 3, "FMI-dct": 3, "FMI-wavelet": 3}
+    is_refused = min(shape) < least.get(name.split()[0], 1)
     if is_refused:
         with pytest.raises(FusionkitError, match=f"{shape[0]}x{shape[1]}"):
             FUNCTIONS[name](fused, [fused, other])

@@ -43,7 +43,7 @@ def test_all_metrics_are_registered_and_keep_the_contract():
         assert metric.profile == "cddfuse"
         assert "cddfuse" in metric.profiles
         assert metric.__doc__
-    assert [cls.name for cls in METRICS if not cls.higher_is_better] == ["Nabf", "MSE", "CE"]
+    assert [cls.name for cls in METRICS if not cls.higher_is_better] == ["Nabf", "MSE", "CE", "Qcv"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -147,7 +147,9 @@ def test_metric_with_sources_needs_a_source(fused):
     assert BY_NAME["EN"]()(fused, {}).shape == (2,)
 
 
-@pytest.mark.parametrize("profile", ["tang", "zoo", "vifb", "vfbench", "petrovic", "liu", "cvejic"])
+@pytest.mark.parametrize(
+    "profile", ["tang", "zoo", "vifb", "vfbench", "petrovic", "liu", "cvejic", "haghighat"]
+)
 def test_every_profile_gives_finite_scores(profile, fused, sources):
     found = [cls for cls in METRICS if profile in cls.profiles and cls.by_default]
     assert found
