@@ -31,6 +31,9 @@ def send(x: Tensor, device: torch.device) -> Tensor:
 def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Yield items while another thread makes the next one.
 
+    The first is made by the caller's thread. What it starts, such as processes that make patches,
+    ends with its thread, and the other thread ends with the items.
+
     Args:
         items: The items; after an error or an early end, one more may have been made.
 
@@ -39,8 +42,9 @@ def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
         ['a', 'b', 'c']
     """
     end = object()
+    item = next(items, end)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-        ahead = thread.submit(next, items, end)
-        while (item := ahead.result()) is not end:
+        while item is not end:
             ahead = thread.submit(next, items, end)
             yield item  # type: ignore[misc]
+            item = ahead.result()
