@@ -26,6 +26,7 @@ NAMES = {
     "AG": "Avg_gradient",
     "CE": "Cross_entropy",
     "EI": "Edge_intensity",
+    "SSIM": "Ssim",
     "Qcb": "Qcb",
     "Qcv": "Qcv",
 }
@@ -55,9 +56,11 @@ def main() -> None:
         fused = read(path)
         sources = {m: read(arguments.checkout / "input" / m / f"{pair}.jpg") for m in ("VI", "IR")}
         for name, metric in metrics.items():
+            # VIFB's code takes the columns of all colours for one image where it computes SF.
+            scored = torch.cat(list(fused), dim=-1)[None] if name == "SF" else fused
             value = output / "evaluation_metrics_single" / f"{path.stem}_{NAMES[name]}.txt"
             published = float(value.read_text())
-            found = float(metric(fused, sources).mean())
+            found = float(metric(scored, sources).mean())
             apart[name].append(abs(found - published) / abs(published))
     print(f"{len(files)} results; relative difference")
     print("| metric | median | 90 % | largest |\n|---|--:|--:|--:|")

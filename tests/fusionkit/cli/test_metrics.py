@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
+import statistics
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import fusionkit as fk
+from fusionkit.cli.metrics import _print_places
 
 
 def test_fuse_metrics_and_means(fusionkit, pairs, sources):
@@ -62,6 +66,68 @@ def test_profiles_side_by_side(fusionkit, pairs, sources, tmp_path):
     code, _, messages = fusionkit(*options, "--profile", "tang")
     assert code == 2
     assert "--profile" in messages
+
+
+def test_json_has_the_numbers_of_the_csv(fusionkit, pairs, sources, tmp_path):
+    options = ["--metric", "EN", "--metric", "MSE", "--json"]
+    code, out, _ = fusionkit(
+        "metrics", "--fused", pairs / "ir", *sources, *options, "--csv", tmp_path / "scores.csv"
+    )
+    assert code == 0
+    document = json.loads(out)
+    assert document["profile"] == "cddfuse"
+    assert document["better"] == {"EN": "higher", "MSE": "lower"}
+    assert document["failures"] == []
+    found = document["methods"]["ir"]
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
+    assert len(rows) == 4
+    for row in rows:
+        assert found["images"][row["image"]][row["metric"]] == float(row["value"])
+    for name in ("EN", "MSE"):
+        values = [float(row["value"]) for row in rows if row["metric"] == name]
+        assert found["means"][name] == pytest.approx(statistics.mean(values))
+        assert found["standard_deviations"][name] == pytest.approx(statistics.stdev(values))
+
+
+def test_json_lists_failures(fusionkit, damaged, sources):
+    code, out, _ = fusionkit("metrics", "--fused", damaged, *sources, "--metric", "EN", "--json")
+    assert code == 2
+    document = json.loads(out)
+    assert list(document["methods"]["fused"]["images"]) == ["a"]
+    failed = [failure["files"][0] for failure in document["failures"]]
+    assert failed == [str(damaged / "b.png"), str(damaged / "c.png")]
+
+
+def test_methods_are_sorted_by_place(fusionkit, pairs, sources):
+    (pairs / "flat").mkdir()
+    for path in (pairs / "ir").iterdir():
+        with Image.open(path) as image:
+            Image.new("L", image.size, 90).save(pairs / "flat" / path.name)
+    folders = ["--fused", pairs / "flat", "--fused", f"copy={pairs / 'ir'}"]
+    code, out, said = fusionkit("metrics", *folders, *sources, "--metric", "SD", "--metric", "EN")
+    assert code == 0
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [row["method"] for row in rows] == ["flat"] * 4 + ["copy"] * 4
+    lines = [line.split() for line in said.splitlines() if "copy" in line or "flat" in line]
+    (_, first, _, place, *best), (_, second, _, other, *rest) = lines
+    assert (first, second, float(place), float(other)) == ("copy", "flat", 1, 2)
+    assert best.count("(1)") == 2
+    assert rest.count("(2)") == 2
+    code, _, said = fusionkit("metrics", *folders, "--fused", pairs / "flat", *sources)
+    assert code == 2
+    assert "'flat'" in said
+    next((pairs / "flat").iterdir()).unlink()
+    _, _, said = fusionkit("metrics", *folders, *sources, "--metric", "SD")
+    assert "not scored on the same images" in said
+
+
+def test_places_are_right_where_lower_is_better(capsys):
+    metrics = [SimpleNamespace(name="MSE", higher_is_better=False)]
+    means = {"a": {"MSE": (3.0, 0.0)}, "b": {"MSE": (1.0, 0.0)}, "c": {"MSE": (1.0, 0.0)}}
+    _print_places("", metrics, means)  # type: ignore[arg-type]
+    rows = [line for line in capsys.readouterr().err.splitlines() if "(" in line]
+    assert [row.split()[1] for row in rows] == ["b", "c", "a"]
+    assert [row[row.index("(") + 1] for row in rows] == ["1", "1", "3"]
 
 
 @pytest.fixture

@@ -226,4 +226,5 @@ def test_folders_that_metrics_is_given(folders, ends_well, refused, tmp_path):
         "infrared/good.png",
     ):
         refused("metrics", "--fused", fused, *SOURCES)
+        refused("metrics", "--fused", f"name={fused}", *SOURCES)
         refused("metrics", "--fused", "visible", "--source", f"a={fused}", "--source", "b=visible")
