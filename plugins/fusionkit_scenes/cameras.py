@@ -121,9 +121,9 @@ def _limit(x: Array) -> Array:
 
 
 def _eight_bit(x: Array) -> Array:
-    """Limit an array to [0, 1] and round it to 8 bits, in place."""
+    """Limit an array to [0, 1] and round it to 8 bits; rows lie one after another in memory."""
     _limit(x)
     x *= 255
     np.rint(x, out=x)
     x /= 255
-    return x.astype(np.float32, copy=False)
+    return np.ascontiguousarray(x, np.float32)

@@ -185,3 +185,8 @@ def test_a_sequence_moves_smoothly_and_is_the_same_again():
     other = next(render_sequence(1, index=4, size=64))["visible"]
     assert min(steps) > 0
     assert max(steps) < np.abs(first[0]["visible"] - other).mean() / 3
+
+
+def test_rows_of_images_lie_one_after_another():
+    # Libraries that write images read the memory row by row.
+    assert all(image.is_contiguous() for image in Scenes(size=64, train=1)[0].images.values())
