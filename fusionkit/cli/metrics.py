@@ -107,7 +107,7 @@ def metrics(
 
     ```bash
     fusionkit metrics --fused fused/ --source infrared=ir/ --source visible=vi/
-    fusionkit metrics --fused a/ --fused b/ --source ir=ir/ --source vi=vi/ --json
+    fusionkit metrics --fused a/ --fused b/ --source ir=i/ --source vi=v/ --json
     ```
     """
     from fusionkit.evaluation.scores import Score, means, metrics_of, score_folders
